@@ -1,9 +1,9 @@
 /* A. The library may close a connection's descriptor in any step, and the kernel may reuse its number at once. So the
  *    watch is stopped before each step and started again after it.
  * B. Questions that are over wait in a list until the next turn of the loop delivers them: done is then never called
- *    from inside a library, nor from inside mm_database_ask().
- * C. Connecting can cost milliseconds of work: a SCRAM password takes 4096 rounds of a hash, a TLS handshake a
- *    signature. When connections become ready together, each such step has a turn of the loop for itself. */
+ *    from inside a library, nor from inside mm_database_ask(). Large answers take long to become Lua: a turn delivers
+ *    only as many as its time allows.
+ * C. A thread that begins a connection may outlive the database, so it has copies of all that it needs. */
 #include "async/database.h"
 
 #include "base/bounds.h"
@@ -61,6 +61,71 @@ void mm_answer_refuse(struct mm_answer *a, const char *text)
 	a->is_refused = true;
 }
 
+/* ---- beginning a connection (note C) ---- */
+
+struct job {
+	const struct mm_database_driver *driver;
+	size_t                           size;          /* of all, with the texts that follow */
+	struct mm_database_login         login;
+	struct mm_database_setting       settings[];
+};
+
+const char *mm_database_setting(const struct mm_database_login *login, const char *name)
+{
+	for (unsigned i = 0; i < login->count; i++)
+		if (strcmp(login->settings[i].name, name) == 0)
+			return login->settings[i].value;
+	return NULL;
+}
+
+static const char *put(char **at, const char *text)
+{
+	char *to = *at;
+	*at = stpcpy(to, text) + 1;
+	return to;
+}
+
+static struct job *new_job(const struct mm_database_driver *driver, const struct mm_database_setting *settings,
+	unsigned count, const struct mm_database_server *s)
+{
+	size_t size = sizeof(struct job) + count * sizeof *settings + strlen(s->address) + strlen(s->name) + 2;
+	for (unsigned i = 0; i < count; i++)
+		size += strlen(settings[i].name) + strlen(settings[i].value) + 2;
+	struct job *job = calloc(1, size);
+	if (job == NULL)
+		return NULL;
+	char *at = (char *)&job->settings[count];
+	job->driver = driver;
+	job->size = size;
+	for (unsigned i = 0; i < count; i++) {
+		job->settings[i].name = put(&at, settings[i].name);
+		job->settings[i].value = put(&at, settings[i].value);
+	}
+	job->login = (struct mm_database_login){ { put(&at, s->address), put(&at, s->name), s->port }, count,
+		job->settings };
+	return job;
+}
+
+static void free_job(void *self)
+{
+	struct job *job = self;
+	if (job != NULL)
+		explicit_bzero(job, job->size);         /* one setting is the password */
+	free(job);
+}
+
+static void *run_job(struct mm_handshake *h, void *self, struct mm_fault *why)
+{
+	struct job *job = self;
+	return job->driver->connect(h, &job->login, why);
+}
+
+static void close_unwanted(void *self, void *connection)
+{
+	struct job *job = self;
+	job->driver->close(connection);
+}
+
 /* ---- what a database consists of ---- */
 
 struct server {
@@ -77,18 +142,14 @@ struct link {
 	struct link        *next, *previous;
 	struct mm_database *database;
 	struct server      *server;             /* borrowed; NULL: no longer among the servers */
-	void               *handle;             /* owned: of the driver */
+	struct mm_handshake *handshake;         /* owned; of CONNECTING, else NULL */
+	void               *handle;             /* owned: of the driver; NULL while it is CONNECTING */
 	enum link_stage     stage;
 	unsigned            answers;            /* so far */
-	int                 ready;              /* while it pauses: what it was ready for */
 	struct mm_question *question;           /* of a BUSY link */
 	struct mm_watch     watch;
 	struct mm_timer     timer;              /* of CONNECTING and IDLE */
-	struct mm_timer     pause;              /* before a step of CONNECTING */
 };
-
-/* Note C: connections do no further step before this time. */
-static _Thread_local double next_step_at;
 
 enum place { QUEUED, ASKED, OVER };
 
@@ -250,11 +311,11 @@ static void drop_link(struct link *l)
 	struct mm_database *d = l->database;
 	mm_watch_stop(&l->watch);
 	mm_timer_stop(&l->timer);
-	mm_timer_stop(&l->pause);
 	if (l->question != NULL)
 		l->question->link = NULL;
 	MM_LIST_REMOVE(d->links, l);
 	d->link_count--;
+	mm_handshake_leave(l->handshake);
 	if (l->handle != NULL)
 		d->driver->close(l->handle);
 	free(l);
@@ -343,29 +404,31 @@ static void go_on(struct link *l, int ready)
 	serve(d);
 }
 
+static void on_connected(struct link *l)
+{
+	struct mm_fault why;
+	mm_fault_clear(&why);
+	enum mm_handshake_state state = mm_handshake_look(l->handshake, &l->handle, &why);
+	if (state == MM_HANDSHAKE_RUNS)
+		return;
+	mm_watch_stop(&l->watch);
+	mm_handshake_leave(l->handshake);
+	l->handshake = NULL;
+	if (state == MM_HANDSHAKE_FAILED)
+		link_failed(l, why.text);
+	else
+		go_on(l, 0);
+}
+
 static void on_ready(struct mm_watch *watch, int ready)
 {
 	struct link *l = MM_OWNER_OF(watch, struct link, watch);
-	double now = mm_clock_now();
-	if (l->stage == IDLE) {         /* closed, or says something unasked */
-		drop_link(l);
-		return;
-	}
-	if (l->stage == CONNECTING && now < next_step_at) {
-		mm_watch_stop(&l->watch);
-		l->ready = ready;
-		mm_timer_start(&l->pause, MM_DATABASE_STEP);
-		return;
-	}
-	go_on(l, ready);
-	if (mm_clock_now() - now > MM_DATABASE_STEP)
-		next_step_at = mm_clock_now() + MM_DATABASE_STEP;
-}
-
-static void on_pause_over(struct mm_timer *timer)
-{
-	struct link *l = MM_OWNER_OF(timer, struct link, pause);
-	on_ready(&l->watch, l->ready);
+	if (l->stage == CONNECTING)
+		on_connected(l);
+	else if (l->stage == IDLE)
+		drop_link(l);           /* it is closed, or says something unasked */
+	else
+		go_on(l, ready);
 }
 
 static void on_link_late(struct mm_timer *timer)
@@ -377,6 +440,16 @@ static void on_link_late(struct mm_timer *timer)
 		link_failed(l, "no connection in time");
 }
 
+static struct mm_handshake *begin(struct mm_database *d, const struct server *s, struct mm_fault *why)
+{
+	static const struct mm_handshake_work work = { run_job, close_unwanted, free_job };
+	struct job *job = new_job(d->driver, d->settings, d->setting_count, &s->s);
+	if (job != NULL)
+		return mm_handshake_start(&work, job, d->connect_timeout, why);
+	mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+	return NULL;
+}
+
 /* False: no server may be tried now. */
 static bool open_link(struct mm_database *d)
 {
@@ -386,20 +459,19 @@ static bool open_link(struct mm_database *d)
 		struct link *l = calloc(1, sizeof *l);
 		if (l == NULL)
 			return false;
-		void *handle = d->driver->connect(d->settings, d->setting_count, &s->s, &why);
-		if (handle == NULL) {
+		struct mm_handshake *handshake = begin(d, s, &why);
+		if (handshake == NULL) {
 			note_failure(d, s, why.text);
 			free(l);
 			continue;
 		}
-		*l = (struct link){ .database = d, .server = s, .handle = handle, .stage = CONNECTING };
+		*l = (struct link){ .database = d, .server = s, .handshake = handshake, .stage = CONNECTING };
 		mm_watch_init(&l->watch, d->clock, on_ready);
 		mm_timer_init(&l->timer, d->clock, on_link_late);
-		mm_timer_init(&l->pause, d->clock, on_pause_over);
 		MM_LIST_PUSH(d->links, l);
 		d->link_count++;
 		mm_timer_start(&l->timer, d->connect_timeout);
-		go_on(l, 0);
+		mm_watch_start(&l->watch, mm_handshake_descriptor(handshake), MM_READABLE);
 		return true;
 	}
 	return false;
@@ -522,8 +594,9 @@ static void free_now(struct mm_database *d)
 static void on_deliver(struct mm_timer *timer)
 {
 	struct mm_database *d = MM_OWNER_OF(timer, struct mm_database, deliverer);
+	double until = mm_clock_now() + MM_DATABASE_TURN;
 	d->is_delivering = true;
-	while (d->over.first != NULL) {
+	while (d->over.first != NULL && mm_clock_now() < until) {
 		struct mm_question *q = d->over.first;
 		take(&d->over, q);
 		q->done(q->self, q->end, &q->answer);
@@ -532,6 +605,8 @@ static void on_deliver(struct mm_timer *timer)
 	d->is_delivering = false;
 	if (d->is_over)
 		free_now(d);
+	else if (d->over.first != NULL)
+		mm_timer_soon(&d->deliverer);
 }
 
 static struct mm_question *new_question(const struct mm_question_parts *parts)

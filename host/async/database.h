@@ -10,6 +10,7 @@
 #ifndef MM_ASYNC_DATABASE_H
 #define MM_ASYNC_DATABASE_H
 
+#include "async/handshake.h"
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/cursor.h"
@@ -62,14 +63,24 @@ struct mm_link_wants {
 	int readiness;          /* mm_readiness bits */
 };
 
-/* One library. No function blocks; link is what connect gives. */
+/* What a connection begins with. */
+struct mm_database_login {
+	struct mm_database_server         server;
+	unsigned                          count;
+	const struct mm_database_setting *settings;
+};
+
+/* The value of a setting, or NULL. */
+const char *mm_database_setting(const struct mm_database_login *, const char *name);
+
+/* One library. No function but load and connect blocks; link is what connect gives. */
 struct mm_database_driver {
 	const char *name;               /* "pgsql" */
 	/* Loads the library. False: *why says which package it is in. */
 	bool  (*load)(struct mm_fault *why);
-	/* Begins a connection. Everything is BORROWED while the link lives. NULL: *why says the reason. */
-	void *(*connect)(const struct mm_database_setting *settings, unsigned count, const struct mm_database_server *,
-		struct mm_fault *why);
+	/* Connects and logs in: on a thread, where it may block as handshake.h says. Everything is BORROWED for the
+	 * call. NULL: *why says the reason. */
+	void *(*connect)(struct mm_handshake *, const struct mm_database_login *, struct mm_fault *why);
 	void  (*close)(void *link);
 	/* Begins a question on a link that is ready; the answer is BORROWED until the link is ready again or closed.
 	 * False: the link has failed. */

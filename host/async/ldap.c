@@ -1,6 +1,10 @@
 /* A. libldap writes with write(2), which raises SIGPIPE when the server is gone, and an embedding program may not
  *    ignore that: the signal is blocked around each call that may write, and taken off if it came.
- * B. Its first call of all looks up the name of this machine, which may ask a name server; so load() makes it. */
+ *    Threads that connect have it blocked anyway.
+ * B. Its first call of all looks up the name of this machine, which may ask a name server; so load() makes it.
+ * C. libldap makes the socket block after its TLS handshake. TLS 1.3 servers send tickets after it: so a connection
+ *    with TLS always begins with a bind, an anonymous one if need be (RFC 4513 5.1.1: nothing changes by it), whose
+ *    answer comes after them. An unasked message would end the connection. */
 #include "async/ldap.h"
 
 #include "async/library.h"
@@ -9,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +28,9 @@
 /* ---- what we use of libldap, by its ABI of 2.5 and 2.6 ---- */
 
 enum { PROTO_TCP = 1, PROTO_IPC = 3 };
+enum { TLS_CACERTFILE = 0x6002, TLS_CACERTDIR, TLS_CERTFILE, TLS_KEYFILE, TLS_REQUIRE_CERT, TLS_CIPHER_SUITE = 0x6008,
+	TLS_NEWCTX = 0x600f, TLS_NEVER = 0, TLS_DEMAND = 2 };
+enum { OPT_TIMEOUT = 0x5002, OPT_NETWORK_TIMEOUT = 0x5005, OPT_DIAGNOSTIC_MESSAGE = 0x32 };
 enum { OPT_DEREF = 0x02, OPT_REFERRALS = 0x08, OPT_PROTOCOL_VERSION = 0x11, OPT_RESULT_CODE = 0x31,
 	OPT_SOCKBUF = 0x5008, SB_SET_MAX_INCOMING = 14 };
 enum { SUCCESS = 0x00, NO_SUCH_OBJECT = 0x20, BUSY = 0x33, UNAVAILABLE = 0x34, FILTER_ERROR = -7 };
@@ -43,6 +51,8 @@ static struct {
 	int             (*get_option)(LDAP *, int, void *);
 	int             (*sockbuf_ctrl)(void *, int, void *);
 	int             (*sasl_bind)(LDAP *, const char *, const char *, struct berval *, void **, void **, int *);
+	int             (*start_tls_s)(LDAP *, void **, void **);
+	int             (*install_tls)(LDAP *);
 	int             (*search_ext)(LDAP *, const char *, int, const char *, char **, int, void **, void **,
 		struct timeval *, int, int *);
 	int             (*result)(LDAP *, int, int, struct timeval *, LDAPMessage **);
@@ -66,6 +76,7 @@ static bool load(struct mm_fault *why)
 		{ "ldap_init_fd", &ld.init_fd }, { "ldap_set_option", &ld.set_option },
 		{ "ldap_get_option", &ld.get_option }, { "ber_sockbuf_ctrl", &ld.sockbuf_ctrl },
 		{ "ldap_sasl_bind", &ld.sasl_bind }, { "ldap_search_ext", &ld.search_ext },
+		{ "ldap_start_tls_s", &ld.start_tls_s }, { "ldap_install_tls", &ld.install_tls },
 		{ "ldap_result", &ld.result }, { "ldap_parse_result", &ld.parse_result },
 		{ "ldap_get_dn", &ld.get_dn }, { "ldap_first_attribute", &ld.first_attribute },
 		{ "ldap_next_attribute", &ld.next_attribute }, { "ldap_get_values_len", &ld.get_values_len },
@@ -112,22 +123,23 @@ static void end_quiet(const struct quiet *q)
 /* ---- connecting ---- */
 
 struct link {
-	int                               fd;           /* owned while ld is NULL */
-	LDAP                             *ld;           /* owned */
-	const struct mm_database_setting *settings;     /* borrowed */
-	unsigned                          setting_count;
-	bool                              is_path;
-	int                               message;      /* the id of what is under way; 0: nothing */
-	bool                              may_lack_base;
-	struct mm_answer                 *answer;       /* borrowed; NULL while it connects */
+	LDAP             *ld;           /* owned */
+	int               fd;           /* borrowed from ld */
+	int               message;      /* the id of what is under way; 0: nothing */
+	bool              may_lack_base;
+	struct mm_answer *answer;       /* borrowed; NULL while it connects */
 };
 
-static const char *setting(const struct link *l, const char *name)
+/* "" when there is none. */
+static const char *setting(const struct mm_database_login *login, const char *name)
 {
-	for (unsigned i = 0; i < l->setting_count; i++)
-		if (strcmp(l->settings[i].name, name) == 0)
-			return l->settings[i].value;
-	return "";
+	const char *value = mm_database_setting(login, name);
+	return value != NULL ? value : "";
+}
+
+static bool is_on(const struct mm_database_login *login, const char *name)
+{
+	return strcmp(setting(login, name), "yes") == 0;
 }
 
 static socklen_t address_of(const struct mm_database_server *s, struct sockaddr_storage *to)
@@ -153,24 +165,24 @@ static socklen_t address_of(const struct mm_database_server *s, struct sockaddr_
 	return sizeof *v6;
 }
 
-static void *connect_to(const struct mm_database_setting *settings, unsigned count, const struct mm_database_server *s,
-	struct mm_fault *why)
+/* A connected socket; -1: *why says the reason. */
+static int connect_socket(struct mm_handshake *h, const struct mm_database_server *s, struct mm_fault *why)
 {
 	struct sockaddr_storage address;
-	socklen_t size = address_of(s, &address);
-	struct link *l = calloc(1, sizeof *l);
-	int fd = l != NULL && size > 0 ? socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) : -1;
-	if (fd < 0 || (connect(fd, (struct sockaddr *)&address, size) != 0 && errno != EINPROGRESS)) {
-		mm_fault_set(why, MM_FAULT_PEER, "%s", l == NULL ? "out of memory" : size == 0 ? "not an address"
-			: strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		free(l);
-		return NULL;
+	socklen_t size = address_of(s, &address), int_size = sizeof(int);
+	int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, error = EINVAL;
+	int fd = size > 0 ? socket(address.ss_family, type, 0) : -1;
+	if (fd >= 0) {
+		error = connect(fd, (struct sockaddr *)&address, size) == 0 ? 0 : errno;
+		if (error == EINPROGRESS && mm_handshake_wait(h, fd, MM_WRITABLE) != 0)
+			getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &int_size);
 	}
-	*l = (struct link){ .fd = fd, .settings = settings, .setting_count = count,
-		.is_path = address.ss_family == AF_UNIX };
-	return l;
+	if (error == 0)
+		return fd;
+	mm_fault_set(why, MM_FAULT_PEER, "%s", error == EINPROGRESS ? "no connection in time" : strerror(error));
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 static void close_link(void *link)
@@ -180,15 +192,20 @@ static void close_link(void *link)
 	begin_quiet(&quiet);
 	if (l->ld != NULL)
 		ld.unbind_ext(l->ld, NULL, NULL);
-	else
+	else if (l->fd >= 0)
 		close(l->fd);
 	end_quiet(&quiet);
 	free(l);
 }
 
+static bool say(int error, struct mm_fault *why)
+{
+	return error == SUCCESS || mm_fault_set(why, MM_FAULT_PEER, "%s", ld.err2string(error));
+}
+
 static enum mm_link_state fail(int error, struct mm_fault *why)
 {
-	mm_fault_set(why, MM_FAULT_PEER, "%s", ld.err2string(error));
+	say(error, why);
 	return MM_LINK_FAILED;
 }
 
@@ -199,37 +216,60 @@ static int last_error(struct link *l)
 	return error;
 }
 
-/* The socket is connected: hands it to the library and binds. */
-static enum mm_link_state begin_session(struct link *l, struct mm_fault *why)
+/* What went wrong with TLS is in a text of the library. */
+static bool say_tls(struct link *l, int error, struct mm_fault *why)
+{
+	char *text = NULL;
+	if (error == SUCCESS)
+		return true;
+	bool has_text = ld.get_option(l->ld, OPT_DIAGNOSTIC_MESSAGE, &text) == 0 && text != NULL && text[0] != '\0';
+	mm_fault_set(why, MM_FAULT_PEER, has_text ? "TLS: %s: %s" : "TLS: %s", ld.err2string(error), text);
+	if (text != NULL)
+		ld.memfree(text);
+	return false;
+}
+
+static void set_options(struct link *l, const struct mm_database_login *login, double seconds)
 {
 	static const int none;
 	size_t most = 2 * MM_DATABASE_ANSWER_MAX;
-	int version = strcmp(setting(l, "version"), "2") == 0 ? 2 : 3, error = 0;
+	int version = strcmp(setting(login, "version"), "2") == 0 ? 2 : 3;
 	void *buffer = NULL;
-	socklen_t size = sizeof error;
-	if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error != 0) {
-		mm_fault_set(why, MM_FAULT_PEER, "%s", strerror(error != 0 ? error : errno));
-		return MM_LINK_FAILED;
-	}
-	error = ld.init_fd(l->fd, l->is_path ? PROTO_IPC : PROTO_TCP, l->is_path ? "ldapi:///" : "ldap:///", &l->ld);
-	if (error != SUCCESS) {
-		l->ld = NULL;
-		return fail(error, why);
-	}
+	struct timeval patience = { (time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6) };
 	ld.set_option(l->ld, OPT_PROTOCOL_VERSION, &version);
 	ld.set_option(l->ld, OPT_REFERRALS, NULL);      /* LDAP_OPT_OFF */
 	ld.set_option(l->ld, OPT_DEREF, &none);
+	ld.set_option(l->ld, OPT_TIMEOUT, &patience);
+	ld.set_option(l->ld, OPT_NETWORK_TIMEOUT, &patience);
 	if (ld.get_option(l->ld, OPT_SOCKBUF, &buffer) == 0 && buffer != NULL)
 		ld.sockbuf_ctrl(buffer, SB_SET_MAX_INCOMING, &most);
-	if (strcmp(setting(l, "bind"), "yes") != 0)
-		return MM_LINK_READY;
-	const char *password = setting(l, "bind_pw");
-	struct berval credentials = { strlen(password), (char *)(uintptr_t)password };
-	error = ld.sasl_bind(l->ld, setting(l, "bind_dn"), NULL, &credentials, NULL, NULL, &l->message);
-	return error == SUCCESS ? MM_LINK_WAITS : fail(error, why);
+}
+
+/* Note C. */
+static bool begin_tls(struct link *l, const struct mm_database_login *login, struct mm_fault *why)
+{
+	static const struct { int option; const char *setting; } files[] = {
+		{ TLS_CACERTFILE, "tls_ca_cert_file" }, { TLS_CACERTDIR, "tls_ca_cert_dir" },
+		{ TLS_CERTFILE, "tls_cert" }, { TLS_KEYFILE, "tls_key" }, { TLS_CIPHER_SUITE, "tls_cipher_suite" },
+	};
+	static const int is_client;
+	int require = is_on(login, "tls_require_cert") ? TLS_DEMAND : TLS_NEVER, error = SUCCESS;
+	for (size_t i = 0; i < sizeof files / sizeof *files && error == SUCCESS; i++)
+		if (setting(login, files[i].setting)[0] != '\0')
+			error = ld.set_option(l->ld, files[i].option, setting(login, files[i].setting));
+	if (error == SUCCESS)
+		error = ld.set_option(l->ld, TLS_REQUIRE_CERT, &require);
+	if (error == SUCCESS && ld.set_option(l->ld, TLS_NEWCTX, &is_client) != SUCCESS)
+		return mm_fault_set(why, MM_FAULT_PEER, "TLS: a file of certificates, or tls_cipher_suite, is bad");
+	if (error == SUCCESS)
+		error = is_on(login, "ldaps") ? ld.install_tls(l->ld) : ld.start_tls_s(l->ld, NULL, NULL);
+	return say_tls(l, error, why) && (fcntl(l->fd, F_SETFL, fcntl(l->fd, F_GETFL) | O_NONBLOCK) == 0
+		|| mm_fault_set(why, MM_FAULT_PEER, "%s", strerror(errno)));
 }
 
 /* ---- results ---- */
+
+enum { MESSAGES_OF_TURN = 64 };
 
 /* The code of a result, and its words. */
 static int read_result(struct link *l, LDAPMessage *m, struct mm_fault *words)
@@ -307,13 +347,16 @@ static enum mm_link_state take(struct link *l, int type, LDAPMessage *m, struct 
 	return MM_LINK_READY;
 }
 
-static enum mm_link_state take_all(struct link *l, struct mm_fault *why)
+/* Takes what has come, at most so many messages as one turn of the loop should. *has_more: there may be more. */
+static enum mm_link_state take_some(struct link *l, bool *has_more, struct mm_fault *why)
 {
 	enum mm_link_state state = MM_LINK_WAITS;
-	while (state == MM_LINK_WAITS) {
+	*has_more = false;
+	for (int i = 0; state == MM_LINK_WAITS; i++) {
 		struct timeval now = { 0, 0 };
 		LDAPMessage *m = NULL;
-		int type = ld.result(l->ld, l->message, 0, &now, &m);
+		*has_more = i == MESSAGES_OF_TURN;
+		int type = *has_more ? 0 : ld.result(l->ld, l->message, 0, &now, &m);
 		if (type == 0)
 			return MM_LINK_WAITS;
 		if (type < 0)
@@ -322,6 +365,62 @@ static enum mm_link_state take_all(struct link *l, struct mm_fault *why)
 		ld.msgfree(m);
 	}
 	return state;
+}
+
+/* ---- logging in ---- */
+
+static bool bind_to(struct mm_handshake *h, struct link *l, const struct mm_database_login *login,
+	struct mm_fault *why)
+{
+	bool is_named = is_on(login, "bind");
+	const char *password = is_named ? setting(login, "bind_pw") : "";
+	struct berval credentials = { strlen(password), (char *)(uintptr_t)password };
+	if (!say(ld.sasl_bind(l->ld, is_named ? setting(login, "bind_dn") : "", NULL, &credentials, NULL, NULL,
+			&l->message), why))
+		return false;
+	bool has_more;
+	enum mm_link_state state = take_some(l, &has_more, why);
+	while (state == MM_LINK_WAITS) {
+		if (!has_more && mm_handshake_wait(h, l->fd, MM_READABLE) == 0)
+			return mm_fault_set(why, MM_FAULT_PEER, "no connection in time");
+		state = take_some(l, &has_more, why);
+	}
+	return state == MM_LINK_READY;
+}
+
+/* Until the server takes questions. */
+static bool log_in(struct mm_handshake *h, struct link *l, const struct mm_database_login *login,
+	struct mm_fault *why)
+{
+	bool is_path = login->server.address[0] == '/', has_tls = is_on(login, "start_tls") || is_on(login, "ldaps");
+	bool is_v6 = strchr(login->server.name, ':') != NULL;
+	char url[300];
+	snprintf(url, sizeof url, is_path ? "ldapi:///" : is_v6 ? "ldap://[%s]" : "ldap://%s", login->server.name);
+	int error = ld.init_fd(l->fd, is_path ? PROTO_IPC : PROTO_TCP, url, &l->ld);
+	if (error != SUCCESS) {
+		l->ld = NULL;
+		return say(error, why);
+	}
+	set_options(l, login, mm_handshake_seconds(h));
+	return (!has_tls || begin_tls(l, login, why))
+		&& ((!has_tls && !is_on(login, "bind")) || bind_to(h, l, login, why));
+}
+
+static void *connect_to(struct mm_handshake *h, const struct mm_database_login *login, struct mm_fault *why)
+{
+	struct link *l = calloc(1, sizeof *l);
+	if (l == NULL) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+		return NULL;
+	}
+	l->fd = connect_socket(h, &login->server, why);
+	if (l->fd >= 0) {
+		mm_handshake_guard(h, l->fd);
+		if (log_in(h, l, login, why))
+			return l;
+	}
+	close_link(l);
+	return NULL;
 }
 
 /* ---- asking ---- */
@@ -362,17 +461,12 @@ static enum mm_link_state step(void *link, int ready, struct mm_link_wants *want
 {
 	struct link *l = link;
 	struct quiet quiet;
-	enum mm_link_state state = MM_LINK_WAITS;
-	*wants = (struct mm_link_wants){ l->fd, l->ld != NULL ? MM_READABLE : MM_WRITABLE };
-	if (l->ld == NULL && ready == 0)
-		return state;
+	(void)ready;
 	begin_quiet(&quiet);
-	if (l->ld == NULL)
-		state = begin_session(l, why);
-	if (state == MM_LINK_WAITS)
-		state = l->message != 0 ? take_all(l, why) : MM_LINK_READY;
+	bool has_more = false;
+	enum mm_link_state state = l->message != 0 ? take_some(l, &has_more, why) : MM_LINK_READY;
 	end_quiet(&quiet);
-	wants->readiness = MM_READABLE;
+	*wants = (struct mm_link_wants){ l->fd, MM_READABLE | (has_more ? MM_WRITABLE : 0) };  /* which it is at once */
 	return state;
 }
 

@@ -1,7 +1,10 @@
 /* A. The library runs each operation on a stack of its own and leaves it where it would wait: ..._start() and
  *    ..._cont() return what it waits for, 0 when it is over. An operation that is given up must still be led to its
  *    end, or what is on that stack leaks: its socket is shut down first, so that it fails wherever it looks.
- * B. Rows come one by one, so that an endless answer is noticed before it fills the memory. */
+ * B. Rows come one by one, so that an endless answer is noticed before it fills the memory.
+ * C. The library compares a certificate with the name that it connects to. So when it verifies, it gets the name, and
+ *    looks it up once more itself, on the thread that may block.
+ * D. With SSL_ENFORCE, version 3.3 logs in without TLS when the server offers none, unless it verifies the server. */
 #include "async/mysql.h"
 
 #include "async/library.h"
@@ -14,6 +17,8 @@
 /* ---- what we use of libmariadb, by its ABI of version 3 ---- */
 
 enum { WAIT_READ = 1, WAIT_WRITE = 2, WAIT_EXCEPT = 4 };
+enum { CONNECT_TIMEOUT = 0, PROTOCOL = 9, PROTOCOL_TCP = 1 };
+enum { SSL_KEY = 25, SSL_CERT = 26, SSL_CA = 27, SSL_CAPATH = 28, SSL_CIPHER = 29 };
 enum { SET_CHARSET_NAME = 7, LOCAL_INFILE = 8, SSL_VERIFY_SERVER_CERT = 21, SSL_ENFORCE = 38, NONBLOCK = 6000 };
 enum { CLIENT_ERRORS_FROM = 2000, CLIENT_ERRORS_TO = 2999, ER_SERVER_SHUTDOWN = 1053, ER_CONNECTION_KILLED = 1927 };
 
@@ -27,6 +32,7 @@ static struct {
 	int            (*options)(MYSQL *, int, const void *);
 	void           (*close)(MYSQL *);
 	int            (*get_socket)(MYSQL *);
+	const char    *(*get_ssl_cipher)(MYSQL *);
 	const char    *(*error)(MYSQL *);
 	unsigned       (*get_errno)(MYSQL *);
 	unsigned long  (*real_escape_string)(MYSQL *, char *, const char *, unsigned long);
@@ -51,6 +57,7 @@ static bool load(struct mm_fault *why)
 	static const struct mm_library_function functions[] = {
 		{ "mysql_server_init", &my.server_init }, { "mysql_init", &my.init }, { "mysql_options", &my.options },
 		{ "mysql_close", &my.close }, { "mysql_get_socket", &my.get_socket }, { "mysql_error", &my.error },
+		{ "mysql_get_ssl_cipher", &my.get_ssl_cipher },
 		{ "mysql_errno", &my.get_errno }, { "mysql_real_escape_string", &my.real_escape_string },
 		{ "mysql_num_fields", &my.num_fields }, { "mysql_fetch_lengths", &my.fetch_lengths },
 		{ "mysql_use_result", &my.use_result }, { "mysql_free_result", &my.free_result },
@@ -93,6 +100,19 @@ static void go_on(struct link *l, int happened)
 	}
 }
 
+/* mm_readiness bits of what the operation waits for, and what has happened of it. */
+static int wanted(const struct link *l)
+{
+	return ((l->waits_for & (WAIT_READ | WAIT_EXCEPT)) != 0 ? MM_READABLE : 0)
+		| ((l->waits_for & WAIT_WRITE) != 0 ? MM_WRITABLE : 0);
+}
+
+static int happened(const struct link *l, int ready)
+{
+	return l->waits_for & (((ready & MM_READABLE) != 0 ? WAIT_READ | WAIT_EXCEPT : 0)
+		| ((ready & MM_WRITABLE) != 0 ? WAIT_WRITE : 0));
+}
+
 static void close_link(void *link)
 {
 	enum { ROUNDS = 100 };          /* far more than an operation has waits */
@@ -115,36 +135,73 @@ static enum mm_link_state fail(struct link *l, struct mm_fault *why)
 	return MM_LINK_FAILED;
 }
 
-static const char *value_of(const struct mm_database_setting *settings, unsigned count, const char *name)
+/* True for "yes". */
+static bool is_on(const struct mm_database_login *login, const char *name)
 {
-	for (unsigned i = 0; i < count; i++)
-		if (strcmp(settings[i].name, name) == 0)
-			return settings[i].value;
-	return NULL;
+	const char *value = mm_database_setting(login, name);
+	return value != NULL && strcmp(value, "yes") == 0;
 }
 
-static void *connect_to(const struct mm_database_setting *settings, unsigned count, const struct mm_database_server *s,
+/* The handshake of TLS blocks, at most for CONNECT_TIMEOUT; leaving breaks it off. */
+static void set_options(struct mm_handshake *h, MYSQL *mysql, const struct mm_database_login *login)
+{
+	static const struct { int option; const char *setting; } files[] = {
+		{ SSL_KEY, "tls_key_file" }, { SSL_CERT, "tls_cert_file" }, { SSL_CA, "tls_CAfile" },
+		{ SSL_CAPATH, "tls_CApath" }, { SSL_CIPHER, "tls_ciphers" },
+	};
+	static const unsigned none, tcp = PROTOCOL_TCP;
+	char enforce = (char)is_on(login, "tls"), verify = (char)is_on(login, "tls_verify_cert");
+	unsigned seconds = (unsigned)mm_handshake_seconds(h) + 1;
+	my.options(mysql, NONBLOCK, NULL);
+	my.options(mysql, SET_CHARSET_NAME, "utf8mb4");
+	my.options(mysql, LOCAL_INFILE, &none);
+	my.options(mysql, CONNECT_TIMEOUT, &seconds);
+	if (login->server.address[0] != '/')
+		my.options(mysql, PROTOCOL, &tcp);      /* "localhost" would be a socket */
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		if (mm_database_setting(login, files[i].setting) != NULL)
+			my.options(mysql, files[i].option, mm_database_setting(login, files[i].setting));
+	my.options(mysql, SSL_ENFORCE, &enforce);               /* from 3.4 on these two are on by themselves */
+	my.options(mysql, SSL_VERIFY_SERVER_CERT, &verify);
+}
+
+/* Until the server takes questions. */
+static bool log_in(struct mm_handshake *h, struct link *l, const struct mm_database_login *login,
 	struct mm_fault *why)
 {
-	static const unsigned none;
-	static const char no;
+	const struct mm_database_server *s = &login->server;
 	bool is_path = s->address[0] == '/';
+	const char *host = is_on(login, "tls_verify_cert") ? s->name : s->address;      /* note C */
+	l->operation = CONNECT;
+	l->waits_for = my.connect_start(&l->connected, l->mysql, is_path ? NULL : host,
+		mm_database_setting(login, "user"), mm_database_setting(login, "password"),
+		mm_database_setting(login, "dbname"), is_path ? 0 : s->port, is_path ? s->address : NULL, 0);
+	while (l->waits_for != 0) {
+		int ready = mm_handshake_wait(h, my.get_socket(l->mysql), wanted(l));
+		if (ready == 0)
+			return mm_fault_set(why, MM_FAULT_PEER, "no connection in time");
+		go_on(l, happened(l, ready));
+	}
+	l->operation = NOTHING;
+	if (l->connected == NULL)
+		return mm_fault_set(why, MM_FAULT_PEER, "%s", my.error(l->mysql));
+	return !is_on(login, "tls") || my.get_ssl_cipher(l->mysql) != NULL      /* note D */
+		|| mm_fault_set(why, MM_FAULT_PEER, "the server offers no TLS");
+}
+
+static void *connect_to(struct mm_handshake *h, const struct mm_database_login *login, struct mm_fault *why)
+{
 	struct link *l = calloc(1, sizeof *l);
 	if (l == NULL || (l->mysql = my.init(NULL)) == NULL) {
 		free(l);
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 		return NULL;
 	}
-	my.options(l->mysql, NONBLOCK, NULL);
-	my.options(l->mysql, SET_CHARSET_NAME, "utf8mb4");
-	my.options(l->mysql, LOCAL_INFILE, &none);
-	my.options(l->mysql, SSL_ENFORCE, &no);                 /* from 3.4 on these two are on */
-	my.options(l->mysql, SSL_VERIFY_SERVER_CERT, &no);
-	l->operation = CONNECT;
-	l->waits_for = my.connect_start(&l->connected, l->mysql, is_path ? NULL : s->address,
-		value_of(settings, count, "user"), value_of(settings, count, "password"),
-		value_of(settings, count, "dbname"), is_path ? 0 : s->port, is_path ? s->address : NULL, 0);
-	return l;
+	set_options(h, l->mysql, login);
+	if (log_in(h, l, login, why))
+		return l;
+	close_link(l);
+	return NULL;
 }
 
 /* ---- asking ---- */
@@ -225,10 +282,6 @@ static enum mm_link_state after_fetch(struct link *l, struct mm_fault *why)
 static enum mm_link_state next(struct link *l, struct mm_fault *why)
 {
 	switch (l->operation) {
-	case CONNECT:
-		if (l->connected == NULL)
-			return fail(l, why);
-		break;
 	case QUERY:
 		return after_query(l, why);
 	case FETCH:
@@ -246,13 +299,10 @@ static enum mm_link_state step(void *link, int ready, struct mm_link_wants *want
 	struct link *l = link;
 	enum mm_link_state state = MM_LINK_WAITS;
 	if (ready != 0)
-		go_on(l, l->waits_for & (((ready & MM_READABLE) != 0 ? WAIT_READ | WAIT_EXCEPT : 0)
-			| ((ready & MM_WRITABLE) != 0 ? WAIT_WRITE : 0)));
+		go_on(l, happened(l, ready));
 	while (l->waits_for == 0 && state == MM_LINK_WAITS)
 		state = next(l, why);
-	*wants = (struct mm_link_wants){ my.get_socket(l->mysql),
-		(l->waits_for & (WAIT_READ | WAIT_EXCEPT) ? MM_READABLE : 0)
-		| (l->waits_for & WAIT_WRITE ? MM_WRITABLE : 0) };
+	*wants = (struct mm_link_wants){ my.get_socket(l->mysql), wanted(l) };
 	return state;
 }
 

@@ -73,8 +73,6 @@ enum { EXTRA_SETTINGS = 7 };
 struct link {
 	PGconn           *conn;         /* owned */
 	struct mm_answer *answer;       /* borrowed; NULL: none is expected */
-	bool              is_connected;
-	int               readiness;    /* that connecting waits for */
 };
 
 /* libpq would write it to standard error. */
@@ -83,21 +81,21 @@ static void ignore_notice(void *self, const char *text)
 	(void)self, (void)text;
 }
 
-static void *connect_to(const struct mm_database_setting *settings, unsigned count, const struct mm_database_server *s,
-	struct mm_fault *why)
+/* NULL: out of memory. */
+static PGconn *start(const struct mm_database_login *login)
 {
-	const char **names = calloc(2 * (count + EXTRA_SETTINGS + 1), sizeof *names);
-	struct link *l = calloc(1, sizeof *l);
-	if (names == NULL || l == NULL)
-		goto out_of_memory;
-	const char **values = names + count + EXTRA_SETTINGS + 1;
+	const struct mm_database_server *s = &login->server;
+	const char **names = calloc(2 * (login->count + EXTRA_SETTINGS + 1), sizeof *names);
+	if (names == NULL)
+		return NULL;
+	const char **values = names + login->count + EXTRA_SETTINGS + 1;
 	char port[16];
 	bool is_path = s->address[0] == '/';
 	unsigned n = 0;
 #define SET(name, value) (names[n] = (name), values[n++] = (value))
 	SET("fallback_application_name", "moonmilter");
-	for (unsigned i = 0; i < count; i++)
-		SET(settings[i].name, settings[i].value);
+	for (unsigned i = 0; i < login->count; i++)
+		SET(login->settings[i].name, login->settings[i].value);
 	snprintf(port, sizeof port, "%u", s->port);
 	SET("host", is_path ? s->address : s->name);
 	SET("hostaddr", is_path ? "" : s->address);
@@ -105,25 +103,9 @@ static void *connect_to(const struct mm_database_setting *settings, unsigned cou
 	SET("client_encoding", "UTF8");
 	SET("gssencmode", "disable");
 #undef SET
-	l->conn = pq.connectStartParams(names, values, 1);
+	PGconn *conn = pq.connectStartParams(names, values, 1);
 	free(names);
-	names = NULL;
-	if (l->conn == NULL)
-		goto out_of_memory;
-	if (pq.status(l->conn) == CONNECTION_BAD) {
-		mm_fault_set(why, MM_FAULT_PEER, "%s", pq.errorMessage(l->conn));
-		pq.finish(l->conn);
-		free(l);
-		return NULL;
-	}
-	pq.setNoticeProcessor(l->conn, ignore_notice, NULL);
-	l->readiness = MM_WRITABLE;
-	return l;
-out_of_memory:
-	free(names);
-	free(l);
-	mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
-	return NULL;
+	return conn;
 }
 
 static void close_link(void *link)
@@ -133,33 +115,39 @@ static void close_link(void *link)
 	free(l);
 }
 
-static enum mm_link_state fail(struct link *l, struct mm_fault *why)
+static bool fail(struct link *l, struct mm_fault *why)
 {
-	mm_fault_set(why, MM_FAULT_PEER, "%s", pq.errorMessage(l->conn));
-	return MM_LINK_FAILED;
+	return mm_fault_set(why, MM_FAULT_PEER, "%s", pq.errorMessage(l->conn));
 }
 
-static enum mm_link_state step_connect(struct link *l, int ready, struct mm_link_wants *wants, struct mm_fault *why)
+/* Until the server takes questions. */
+static bool log_in(struct mm_handshake *h, struct link *l, struct mm_fault *why)
 {
-	if (ready != 0) {
-		switch (pq.connectPoll(l->conn)) {
-		case POLLING_READING:
-			l->readiness = MM_READABLE;
-			break;
-		case POLLING_WRITING:
-			l->readiness = MM_WRITABLE;
-			break;
-		case POLLING_OK:
-			l->is_connected = true;
-			break;
-		default:
-			return fail(l, why);
-		}
+	int wants = POLLING_WRITING;
+	if (pq.status(l->conn) == CONNECTION_BAD)
+		return fail(l, why);
+	pq.setNoticeProcessor(l->conn, ignore_notice, NULL);
+	while (wants == POLLING_WRITING || wants == POLLING_READING) {
+		int readiness = wants == POLLING_WRITING ? MM_WRITABLE : MM_READABLE;
+		if (mm_handshake_wait(h, pq.socket(l->conn), readiness) == 0)
+			return mm_fault_set(why, MM_FAULT_PEER, "no connection in time");
+		wants = pq.connectPoll(l->conn);
 	}
-	*wants = (struct mm_link_wants){ pq.socket(l->conn), l->readiness };
-	if (!l->is_connected)
-		return MM_LINK_WAITS;
-	return pq.setnonblocking(l->conn, 1) == 0 ? MM_LINK_READY : fail(l, why);
+	return (wants == POLLING_OK && pq.setnonblocking(l->conn, 1) == 0) || fail(l, why);
+}
+
+static void *connect_to(struct mm_handshake *h, const struct mm_database_login *login, struct mm_fault *why)
+{
+	struct link *l = calloc(1, sizeof *l);
+	if (l == NULL || (l->conn = start(login)) == NULL) {
+		free(l);
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+		return NULL;
+	}
+	if (log_in(h, l, why))
+		return l;
+	close_link(l);
+	return NULL;
 }
 
 /* ---- asking ---- */
@@ -241,15 +229,24 @@ static bool take_result(struct link *l, const PGresult *r, struct mm_fault *why)
 	}
 }
 
-static enum mm_link_state step_ask(struct link *l, int ready, struct mm_link_wants *wants, struct mm_fault *why)
+static enum mm_link_state failed(struct link *l, struct mm_fault *why)
 {
+	fail(l, why);
+	return MM_LINK_FAILED;
+}
+
+static enum mm_link_state step(void *link, int ready, struct mm_link_wants *wants, struct mm_fault *why)
+{
+	struct link *l = link;
+	if (l->answer == NULL)
+		goto answered;          /* just connected */
 	if (l->answer->is_refused && l->answer->rows == 0 && ready == 0)
 		goto answered;          /* it was not even sent */
 	if ((ready & MM_READABLE) != 0 && pq.consumeInput(l->conn) == 0)
-		return fail(l, why);
+		return failed(l, why);
 	int unsent = pq.flush(l->conn);
 	if (unsent < 0)
-		return fail(l, why);
+		return failed(l, why);
 	while (!pq.isBusy(l->conn)) {
 		PGresult *r = pq.getResult(l->conn);
 		if (r == NULL)
@@ -267,12 +264,6 @@ answered:
 	l->answer = NULL;
 	*wants = (struct mm_link_wants){ pq.socket(l->conn), MM_READABLE };
 	return MM_LINK_READY;
-}
-
-static enum mm_link_state step(void *link, int ready, struct mm_link_wants *wants, struct mm_fault *why)
-{
-	struct link *l = link;
-	return l->answer != NULL ? step_ask(l, ready, wants, why) : step_connect(l, ready, wants, why);
 }
 
 const struct mm_database_driver mm_pgsql_driver = { "pgsql", load, connect_to, close_link, ask, step };

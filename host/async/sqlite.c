@@ -53,7 +53,7 @@ static bool load(struct mm_fault *why)
 enum work { IDLE, ASKED, FINISHED, BROKEN };
 
 struct link {
-	/* of the thread */
+	/* of the thread, once it runs */
 	sqlite3          *db;           /* owned */
 	dev_t             device;       /* of the file that is open */
 	ino_t             inode;
@@ -216,30 +216,6 @@ static void give_work(struct link *l)
 	pthread_mutex_unlock(&l->mutex);
 }
 
-static void *connect_to(const struct mm_database_setting *settings, unsigned count, const struct mm_database_server *s,
-	struct mm_fault *why)
-{
-	(void)settings, (void)count;
-	struct link *l = calloc(1, sizeof *l + strlen(s->address) + 1);
-	int event = l != NULL ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
-	if (event < 0) {
-		free(l);
-		mm_fault_set(why, MM_FAULT_RESOURCE, "no memory or descriptor for a connection");
-		return NULL;
-	}
-	strcpy(l->path, s->address);
-	l->event = event;
-	l->work = ASKED;
-	pthread_mutex_init(&l->mutex, NULL);
-	pthread_cond_init(&l->wake, NULL);
-	if (start_thread(l))
-		return l;
-	close(event);
-	free_link(l);
-	mm_fault_set(why, MM_FAULT_RESOURCE, "no thread for a connection");
-	return NULL;
-}
-
 static void close_link(void *link)
 {
 	struct link *l = link;
@@ -248,6 +224,39 @@ static void close_link(void *link)
 	close(l->event);
 	pthread_cond_signal(&l->wake);
 	pthread_mutex_unlock(&l->mutex);        /* it may be gone now */
+}
+
+static struct link *new_link(const char *path)
+{
+	struct link *l = calloc(1, sizeof *l + strlen(path) + 1);
+	int event = l != NULL ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+	if (event < 0) {
+		free(l);
+		return NULL;
+	}
+	strcpy(l->path, path);
+	l->event = event;
+	pthread_mutex_init(&l->mutex, NULL);
+	pthread_cond_init(&l->wake, NULL);
+	return l;
+}
+
+static void *connect_to(struct mm_handshake *h, const struct mm_database_login *login, struct mm_fault *why)
+{
+	(void)h;
+	struct link *l = new_link(login->server.address);
+	const char *text = l == NULL ? "no memory or descriptor for a connection" : !open_file(l) ? l->why.text
+		: !start_thread(l) ? "no thread for a connection" : NULL;
+	if (text == NULL)
+		return l;
+	mm_fault_set(why, MM_FAULT_PEER, "%s", text);
+	if (l != NULL) {
+		close(l->event);
+		if (l->db != NULL)
+			sq.close_v2(l->db);
+		free_link(l);
+	}
+	return NULL;
 }
 
 static void append_escaped(struct mm_buffer *sql, struct mm_text value)

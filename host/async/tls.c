@@ -226,6 +226,11 @@ struct mm_tls *mm_tls_of(struct mm_tls_cache *cache, const struct mm_tls_setting
 	return tls;
 }
 
+bool mm_tls_begin(void)
+{
+	return OPENSSL_init_crypto(0, NULL) == 1;
+}
+
 struct mm_tls_cache *mm_tls_cache_new(void)
 {
 	return calloc(1, sizeof(struct mm_tls_cache));

@@ -32,6 +32,8 @@ enum mm_tls_step {
 	MM_TLS_FAILED,          /* why says what happened; the connection can only be freed */
 };
 
+/* Prepares the library: what is registered with atexit(3) from now on runs before it ends itself. False: it cannot. */
+bool mm_tls_begin(void);
 struct mm_tls_cache *mm_tls_cache_new(void);                    /* NULL: out of memory */
 void mm_tls_cache_free(struct mm_tls_cache *);                  /* after its last connection; NULL is fine */
 /* The context for these settings, BORROWED from the cache. NULL: a file cannot be used. */

@@ -106,7 +106,8 @@
 /* Databases and directories (async/database). Times are seconds */
 #define MM_DATABASE_ANSWER_MAX  (1u << 20)      /* bytes of one answer */
 #define MM_DATABASE_QUEUE_MAX   10000u          /* questions that wait for a connection */
-#define MM_DATABASE_STEP        0.001           /* work for a connection that is more than nothing */
+#define MM_DATABASE_TURN        0.001           /* of one turn of the loop, for answers: then the next turn goes on */
+#define MM_HANDSHAKES_MAX       64u             /* threads of a process that begin connections */
 #define MM_DATABASE_DOWN_FIRST  0.1             /* a server that has failed is left alone for this long, then longer, */
 #define MM_DATABASE_DOWN_MAX    4.0             /* up to this, a quarter more or less */
 #define MM_DATABASE_TIMEOUTS_MAX 3u             /* in a row: then the server counts as failed */

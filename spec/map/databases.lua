@@ -31,6 +31,15 @@ local function directory_for(user)
   return directory
 end
 
+--- Certificates that the server may read, in tls/ of its directory: ca.pem; good.pem for localhost and 127.0.0.1,
+--- wrong.pem for another name; other/ca.pem knows neither.
+local function make_certificates(directory, user)
+  local tls = directory .. "/tls"
+  process.run(("mkdir -p %s/other && sh spec/async/certificates %s && sh spec/async/certificates %s/other"):format(tls,
+    tls, tls))
+  process.run(("chmod 600 %s/*.key; %s"):format(tls, IS_ROOT and ("chown -R %s %s"):format(user, tls) or ":"))
+end
+
 -- Debian keeps the programs of each version apart.
 local function pgsql_program(name)
   local path = process.run "ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1":match "%S+"
@@ -103,7 +112,9 @@ function databases.pgsql()
     pgsql_program "initdb", directory, directory))
   self.argv = { pgsql_program "postgres", "-D", directory .. "/data", "-p", tostring(self.port), "-c",
     "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=" .. directory, "-c", "fsync=off", "-c",
-    "max_connections=40" }
+    "max_connections=40", "-c", "ssl=on", "-c", "ssl_cert_file=" .. directory .. "/tls/good.pem", "-c",
+    "ssl_key_file=" .. directory .. "/tls/good.key" }
+  make_certificates(directory, user)
   self:start()
   process.run((CLEAN .. "PGPASSWORD=owner-secret createdb -h 127.0.0.1 -p %d -U owner mail"):format(self.port))
   self:psql [[CREATE USER reader PASSWORD 'reader''s \secret']]
@@ -141,9 +152,12 @@ function databases.mysql()
     CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY 'reader''s \\secret';
   ]])
   self.argv = { process.which "mariadbd", "--no-defaults", "--datadir=" .. directory .. "/data", "--port=" .. self.port,
-    "--bind-address=127.0.0.1", "--socket=" .. self.socket, "--skip-name-resolve", "--innodb-buffer-pool-size=16M",
-    "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--pid-file=" .. directory .. "/pid",
-    "--init-file=" .. directory .. "/init", "--plugin-maturity=unknown" }
+    "--bind-address=127.0.0.1,127.0.0.2", "--socket=" .. self.socket, "--skip-name-resolve",
+    "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
+    "--pid-file=" .. directory .. "/pid",
+    "--init-file=" .. directory .. "/init", "--plugin-maturity=unknown", "--ssl-cert=" .. directory .. "/tls/good.pem",
+    "--ssl-key=" .. directory .. "/tls/good.key" }
+  make_certificates(directory, user)
   self:start()
   return self
 end
@@ -171,7 +185,7 @@ function databases.ldap()
   local directory = directory_for(user)
   local self = setmetatable({ user = user, directory = directory, port = process.free_port(),
     shutdown_signal = "SIGTERM" }, Ldap)
-  self.socket = directory .. "/sock"
+  self.socket, self.tls_port = directory .. "/sock", process.free_port()
   shell(user, "mkdir " .. directory .. "/data")
   process.write_file(directory .. "/slapd.conf", ([[
     include /etc/ldap/schema/core.schema
@@ -181,6 +195,8 @@ function databases.ldap()
     modulepath /usr/lib/ldap
     moduleload back_mdb
     pidfile %s/pid
+    TLSCertificateFile %s/tls/good.pem
+    TLSCertificateKeyFile %s/tls/good.key
     threads 4
     database mdb
     maxsize 268435456
@@ -192,9 +208,11 @@ function databases.ldap()
     index mail,uid eq
     access to attrs=userPassword by anonymous auth by * none
     access to * by dn.base="cn=reader,dc=example" read by anonymous auth by * none
-  ]]):gsub("\n +", "\n"):gsub("^ +", ""):format(directory, directory))
+  ]]):gsub("\n +", "\n"):gsub("^ +", ""):format(directory, directory, directory, directory))
+  make_certificates(directory, user)
   self.argv = { process.which "slapd", "-d", "0", "-f", directory .. "/slapd.conf", "-h",
-    ("ldap://127.0.0.1:%d ldapi://%s"):format(self.port, (self.socket:gsub("/", "%%2F"))) }
+    ("ldap://127.0.0.1:%d ldap://127.0.0.2:%d ldaps://127.0.0.1:%d ldapi://%s"):format(self.port, self.port,
+      self.tls_port, (self.socket:gsub("/", "%%2F"))) }
   self:start()
   self:add [[
 dn: dc=example

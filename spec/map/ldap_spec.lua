@@ -8,7 +8,8 @@ local PARAMETERS = [[ server_host = "ldap://127.0.0.1:" .. P.port, bind_dn = "cn
   bind_pw = "reader-secret", search_base = "ou=people,dc=example", result_attribute = "description", ]]
 
 local function script(steps)
-  return inside.script("ldap", "ldap", { port = db.port, directory = db.directory }, PARAMETERS, steps)
+  return inside.script("ldap", "ldap", { port = db.port, tls_port = db.tls_port, directory = db.directory },
+    PARAMETERS, steps)
 end
 
 local function start(steps) return inside.start(script(steps)) end
@@ -180,15 +181,63 @@ member: cn=loop,ou=groups,dc=example
       ]])
     end)
 
-    it("is what would block or is not done: TLS, SASL, referrals", function()
-      assert.equal("libldap blocks, libldap blocks, SASL is not, referrals are not", run [[
+    it("is what is not done: SASL, referrals, TLS inside TLS", function()
+      assert.equal("SASL is not, referrals are not, write one of both, for all servers", run [[
         local function why(more)
-          return select(2, pcall(open, more)):match "libldap blocks" or select(2, pcall(open, more)):match "SASL is not"
-            or select(2, pcall(open, more)):match "referrals are not"
+          local _, text = pcall(open, more)
+          return text:match "SASL is not" or text:match "referrals are not" or text:match "write one of both"
+            or text:match "for all servers"
         end
-        return table.concat({ why { server_host = "ldaps://h" }, why { start_tls = true }, why { bind = "sasl" },
-          why { chase_referrals = true } }, ", ")
+        return table.concat({ why { bind = "sasl" }, why { chase_referrals = true },
+          why { server_host = "ldaps://h", start_tls = "yes" }, why { server_host = "ldaps://a ldap://b" } }, ", ")
       ]])
+    end)
+  end)
+
+  describe("TLS", function()
+    local ASK = [[
+      local tls = DIR .. "/tls/"
+      local function ask(parameters)
+        parameters.query_filter = "(uid=%s)"
+        local value, text, code = open(parameters):get "ann"
+        return value or code .. ": " .. text
+      end
+    ]]
+
+    it("begins at once with ldaps://, or with start_tls, with a bind or without one", function()
+      assert.equal("OK OK nil|Insufficient access|bad_answer", run(ASK .. [[
+        local secured = "ldaps://127.0.0.1:" .. P.tls_port
+        return ask { server_host = secured } .. " " .. ask { start_tls = "yes" } .. " "
+          .. show(open { query_filter = "(uid=%s)", start_tls = "yes", bind = "no" }:get "ann")
+      ]]))
+    end)
+
+    it("verifies the server's name and who signed it, with tls_require_cert", function()
+      assert.matches("^OK OK down: .*TLS: .* down: .*TLS: .* down: .*TLS: ", run(ASK .. [[
+        local function verified(ca, name, start)
+          return ask { server_host = start and name .. ":" .. P.port or "ldaps://" .. name .. ":" .. P.tls_port,
+            start_tls = start, tls_require_cert = "yes", tls_ca_cert_file = tls .. ca }
+        end
+        return table.concat({ verified("ca.pem", "127.0.0.1"), verified("ca.pem", "127.0.0.1", "yes"),
+          verified("other/ca.pem", "127.0.0.1"), verified("other/ca.pem", "127.0.0.1", "yes"),
+          verified("ca.pem", "127.0.0.2", "yes") }, " ")
+      ]]))
+    end)
+
+    it("is down with a file that is missing, and with a port that speaks none", function()
+      assert.matches("^down: .*TLS: .* down: .*TLS: ", run(ASK .. [[
+        return ask { start_tls = "yes", tls_ca_cert_file = "/nonexistent.pem", tls_require_cert = "yes" } .. " "
+          .. ask { server_host = "ldaps://127.0.0.1:" .. P.port }
+      ]]))
+    end)
+
+    it("gives long answers, whole", function()
+      assert.equal("true", run(ASK .. [[
+        local wide = { query_filter = "(|(uid=%s)(uid=key*))" }
+        local plain = open(wide):get "x"
+        wide.start_tls = "yes"
+        return show(#plain > 4000 and open(wide):get "x" == plain)
+      ]]))
     end)
   end)
 

@@ -6,6 +6,22 @@ local db
 
 local PARAMETERS = [[ hosts = "127.0.0.1:" .. P.port, user = "reader", password = "reader's \\secret", dbname = "mail", ]]
 
+-- A server of MySQL's protocol whose greeting does not offer TLS; it takes any password, and no question.
+local PLAIN_SERVER = [[
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listens", flush=True)
+greeting = (b"\x0a10.11.0-MariaDB\0" + b"\1\0\0\0" + b"saltsalt\0" + b"\xff\xf7" + b"\x2d\2\0" + b"\xff\x81" + b"\x15"
+  + b"\0" * 10 + b"saltsaltsalt\0" + b"mysql_native_password\0")
+while True:
+  client, _ = listener.accept()
+  client.sendall(len(greeting).to_bytes(3, "little") + b"\0" + greeting)
+  client.recv(1000)
+  client.sendall(b"\7\0\0\2\0\0\0\2\0\0\0")
+  client.recv(1000)
+  client.close()
+]]
+
 local function script(steps)
   return inside.script("sql", "mysql", { port = db.port, directory = db.directory }, PARAMETERS, steps)
 end
@@ -141,10 +157,53 @@ describe("mysql:", function()
       assert.is_nil(text:find("wrong-secret", 1, true))
     end)
 
-    it("is TLS, because its beginning would block", function()
-      assert.matches("mysql:: tls_CAfile: libmariadb blocks while it begins TLS", run [[
-        return select(2, pcall(open, { query = "SELECT '%s'", tls_CAfile = "/etc/ssl/certs/ca-certificates.crt" }))
+    it("is a switch of TLS that is neither yes nor no", function()
+      assert.equal("mysql:: tls_verify_cert: give yes or no / mysql:: tls: give yes or no", run [[
+        local _, first = pcall(open, { query = "SELECT '%s'", tls_verify_cert = "maybe" })
+        local _, second = pcall(open, { query = "SELECT '%s'", tls = "1" })
+        return first .. " / " .. second
       ]])
+    end)
+  end)
+
+  describe("TLS", function()
+    local ASK = [[
+      local tls = DIR .. "/tls/"
+      local function ask(parameters)
+        parameters.query = "SELECT concat('%s ', variable_value <> '') FROM information_schema.session_status "
+          .. "WHERE variable_name = 'Ssl_cipher'"
+        local value, text, code = open(parameters):get "is_encrypted"
+        return value or code .. ": " .. text
+      end
+    ]]
+
+    it("is used when a parameter asks for it, and never else", function()
+      assert.equal("is_encrypted 0, is_encrypted 1, is_encrypted 1, is_encrypted 0", run(ASK .. [[
+        return table.concat({ ask {}, ask { tls = "yes" }, ask { tls_CAfile = tls .. "ca.pem" },
+          ask { tls_verify_cert = "no" } }, ", ")
+      ]]))
+    end)
+
+    it("verifies the server's name and who signed it, with tls_verify_cert", function()
+      assert.matches("^is_encrypted 1 / down: .*SSL.* / down: .*SSL", run(ASK .. [[
+        local function verified(ca, name)
+          return ask { hosts = name .. ":" .. P.port, tls_verify_cert = "yes", tls_CAfile = tls .. ca }
+        end
+        return verified("ca.pem", "localhost") .. " / " .. verified("other/ca.pem", "localhost") .. " / "
+          .. verified("ca.pem", "127.0.0.2")
+      ]]))
+    end)
+
+    it("is down with a file that is missing, and with a server that offers none", function()
+      local port, path = process.free_port(), db.directory .. "/plain.log"
+      local server = process.start({ "python3", "-c", PLAIN_SERVER, tostring(port) }, { output = path })
+      finally(function() server:stop() end)
+      server:wait_text("listens", 10)
+      assert.matches("^down: .*SSL.* / down: .*offers no TLS.* / down: .*SSL is required.* / down: .*Lost", run(ASK .. ([[
+        local hosts = "127.0.0.1:%d"
+        return ask { tls_CAfile = "/nonexistent.pem" } .. " / " .. ask { tls = "yes", hosts = hosts } .. " / "
+          .. ask { tls_verify_cert = "yes", hosts = hosts } .. " / " .. ask { hosts = hosts }
+      ]]):format(port)))
     end)
   end)
 

@@ -18,8 +18,8 @@ local KNOWN = {
   special_result_attribute = true, terminal_result_attribute = true, leaf_result_attribute = true, bind = true,
   bind_dn = true, bind_pw = true, recursion_limit = true, expansion_limit = true, size_limit = true,
   dereference = true, chase_referrals = true, cache = false, cache_expiry = false, cache_size = false,
-  debuglevel = false, start_tls = true, tls_ca_cert_dir = false, tls_ca_cert_file = false, tls_cert = false,
-  tls_key = false, tls_require_cert = false, tls_random_file = false, tls_cipher_suite = false, sasl_mechs = false,
+  debuglevel = false, start_tls = true, tls_ca_cert_dir = true, tls_ca_cert_file = true, tls_cert = true,
+  tls_key = true, tls_require_cert = true, tls_random_file = false, tls_cipher_suite = true, sasl_mechs = false,
   sasl_realm = false, sasl_authz_id = false, sasl_minssf = false,
 }
 
@@ -204,43 +204,57 @@ end
 
 -- ---- opening ----
 
-local TLS = "%s: %s: libldap blocks while it begins TLS; use ldapi:, or a tunnel"
+local FILES = { "tls_ca_cert_dir", "tls_ca_cert_file", "tls_cert", "tls_key", "tls_require_cert", "tls_cipher_suite" }
 
 local function server_of(p, word, port)
   local scheme, rest = word:match "^(%a+)://(.*)$"
   scheme = scheme and scheme:lower()
-  if scheme == "ldaps" then
-    error(TLS:format(p.name, "server_host"), 0)
-  elseif scheme == "ldapi" then
+  if scheme == "ldapi" then
     local path = unescaped(rest):gsub("/$", "")
     return { path = path ~= "" and path or "/var/run/slapd/ldapi", port = port }
   end
-  local server = (not scheme or scheme == "ldap") and database.server((rest or word):match "^[^/?]*", port)
+  local is_known = not scheme or scheme == "ldap" or scheme == "ldaps"
+  local server = is_known and database.server((rest or word):match "^[^/?]*", scheme == "ldaps" and 636 or port)
   if not server or server.path then
-    error(("%s: server_host: write host, host:port, ldap://host:port or ldapi://%%2fpath"):format(p.name), 0)
+    error(("%s: server_host: write host, host:port, ldap://host:port, ldaps://host:port or ldapi://%%2fpath"):format(
+      p.name), 0)
   end
-  return server
+  return server, scheme == "ldaps"
 end
 
+-- The servers; true: with TLS from the first byte.
 local function servers_of(p)
-  local servers = {}
+  local servers, secured = {}, 0
   for i, word in ipairs(p:words("server_host", "localhost")) do
-    servers[i] = server_of(p, word, word:find "^%a+://" and 389 or p:number("server_port", 389))
+    local is_secured
+    servers[i], is_secured = server_of(p, word, word:find "^%a+://" and 389 or p:number("server_port", 389))
+    secured = secured + (is_secured and 1 or 0)
   end
-  return servers
+  if secured ~= 0 and secured ~= #servers then
+    error(("%s: server_host: write ldaps:// for all servers, or for none"):format(p.name), 0)
+  end
+  return servers, secured ~= 0
 end
 
-local function settings_of(p)
+-- Names and values in turn.
+local function settings_of(p, is_secured)
   local bind = p:text("bind", "yes")
   if bind ~= "yes" and bind ~= "no" and bind ~= "simple" and bind ~= "none" then
     error(("%s: bind: write yes or no; SASL is not done here"):format(p.name), 0)
-  elseif p:is("start_tls", false) then
-    error(TLS:format(p.name, "start_tls"), 0)
+  elseif p:is("start_tls", false) and is_secured then
+    error(("%s: start_tls: ldaps:// begins TLS by itself; write one of both"):format(p.name), 0)
   elseif p:is("chase_referrals", false) then
     error(("%s: chase_referrals: referrals are not followed here; name the servers in server_host"):format(p.name), 0)
   end
-  return { "bind", (bind == "yes" or bind == "simple") and "yes" or "no", "bind_dn", p:text("bind_dn", ""), "bind_pw",
-    p:text("bind_pw", ""), "version", p:text("version", "3") }
+  p:is("tls_require_cert", false)
+  local settings = { "bind", (bind == "yes" or bind == "simple") and "yes" or "no", "bind_dn", p:text("bind_dn", ""),
+    "bind_pw", p:text("bind_pw", ""), "version", p:text("version", "3"), "start_tls", p:text("start_tls", "no"),
+    "ldaps", is_secured and "yes" or "no" }
+  for _, name in ipairs(FILES) do
+    settings[#settings + 1] = name
+    settings[#settings + 1] = p:text(name, "")
+  end
+  return settings
 end
 
 -- Names in the order of their kinds, and where each kind ends: terminal, leaf, ordinary; then special.
@@ -280,8 +294,9 @@ function ldap.open(argument, options)
     error(("%s: dereference: give 0, 1, 2 or 3"):format(p.name), 0)
   end
   attributes_into(map, p)
-  map.database = database.open("ldap", servers_of(p), settings_of(p), { timeout = p:number "timeout" or options.timeout,
-    pool_size = options.pool_size })
+  local servers, is_secured = servers_of(p)
+  map.database = database.open("ldap", servers, settings_of(p, is_secured), {
+    timeout = p:number "timeout" or options.timeout, pool_size = options.pool_size })
   return map
 end
 

@@ -28,9 +28,11 @@ local KINDS = {
     port = 3306, hosts = "localhost", localhost = "/run/mysqld/mysqld.sock",
     known = { option_file = false, option_group = false, require_result_set = false, charset = false,
       tls_cert_file = true, tls_key_file = true, tls_CAfile = true, tls_CApath = true, tls_ciphers = true,
-      tls_verify_cert = true },
-    refused = { "tls_cert_file", "tls_key_file", "tls_CAfile", "tls_CApath", "tls_ciphers", "tls_verify_cert" },
-    settings = { user = "user", password = "password", dbname = "dbname" },
+      tls_verify_cert = true, tls = true },
+    settings = { user = "user", password = "password", dbname = "dbname", tls = "tls", tls_cert_file = "tls_cert_file",
+      tls_key_file = "tls_key_file", tls_CAfile = "tls_CAfile", tls_CApath = "tls_CApath", tls_ciphers = "tls_ciphers",
+      tls_verify_cert = "tls_verify_cert" },
+    switches = { "tls", "tls_verify_cert" },
   },
   sqlite = { known = { dbpath = true }, settings = {} },
 }
@@ -121,23 +123,23 @@ local function servers_of(p, row)
   return servers
 end
 
-local function refuse(p, row)
-  for _, name in ipairs(row.refused or {}) do
-    if p:text(name) then
-      error(("%s: %s: libmariadb blocks while it begins TLS; use a unix socket, or a tunnel to one"):format(p.name,
-        name), 0)
-    end
-  end
-end
-
+-- Names and values in turn. Parameters of TLS ask for TLS, unless tls says otherwise.
 local function settings_of(p, row)
-  local settings = {}
+  local settings, asks_for_tls = {}, false
   for name, setting in pairs(row.settings) do
     local value = p:text(name)
     if value then
       settings[#settings + 1] = setting
       settings[#settings + 1] = value
+      asks_for_tls = asks_for_tls or (name:find "^tls_" ~= nil and value ~= "no")
     end
+  end
+  for _, name in ipairs(row.switches or {}) do
+    p:is(name)
+  end
+  if asks_for_tls and not p:text "tls" then
+    settings[#settings + 1] = "tls"
+    settings[#settings + 1] = "yes"
   end
   return settings
 end
@@ -158,7 +160,6 @@ end
 function sql.open(argument, options)
   local row = KINDS[options.kind]
   local p = parameters.open(argument, options, known_of(row), { "password" })
-  refuse(p, row)
   local templates = template.new()
   local query = query_of(p)
   quotes.check(query, options.kind)
