@@ -120,6 +120,20 @@ void mm_figures_count(struct mm_figures *f, enum mm_figure i, const char *first,
 		mm_meter_number_add(mm_figures_series(f, i, first, second), 1);
 }
 
+void mm_figures_set(struct mm_figures *f, enum mm_figure i, const char *label, double to)
+{
+	const struct mm_text value = mm_text_of(label);
+	if (f != NULL && f->at[i] != NULL)
+		mm_meter_set(f->at[i], &value, to);
+}
+
+double mm_figures_read(const struct mm_figures *f, enum mm_figure i, const char *label)
+{
+	const struct mm_text value = mm_text_of(label);
+	double number, sum;
+	return f != NULL && f->at[i] != NULL && mm_meter_read(f->at[i], &value, &number, &sum) ? number : 0;
+}
+
 void mm_figures_wait(struct mm_figures *f, const char *kind, uint64_t ticks)
 {
 	const struct mm_text value = mm_text_of(kind);

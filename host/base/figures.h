@@ -66,6 +66,10 @@ void mm_figures_free(struct mm_figures *);              /* NULL is fine */
 
 /* Counts one more. The texts are the values of its labels, in order; NULL reads "". f NULL: nothing happens. */
 void mm_figures_count(struct mm_figures *f, enum mm_figure, const char *first, const char *second);
+/* Sets a gauge with one label. f NULL: nothing happens. */
+void mm_figures_set(struct mm_figures *f, enum mm_figure, const char *label, double to);
+/* What a gauge with one label was set to; 0: nothing yet, or f is NULL. */
+double mm_figures_read(const struct mm_figures *f, enum mm_figure, const char *label);
 /* The numbers of a series; BORROWED for the life of the table. */
 mm_meter_number *mm_figures_series(struct mm_figures *, enum mm_figure, const char *first, const char *second);
 /* A time, in ticks, into MM_FIGURE_waits. f NULL: nothing happens. */

@@ -3,6 +3,7 @@
  * lookup never waits. A map ends with its generation. */
 #include "bind/bind.h"
 
+#include "base/figures.h"
 #include "bind/handle.h"
 #include "bind/packed.h"
 #include "map/formats.h"
@@ -12,13 +13,16 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct box {
-	struct mm_map     *map;         /* owned: a reference */
-	struct mm_map_wait wait;
-	struct mm_task    *task;        /* borrowed: the one that waits; NULL: none */
-	struct mm_buffer   value;       /* owned */
+	struct mm_map         *map;     /* owned: a reference */
+	struct mm_map_wait     wait;
+	struct mm_task        *task;    /* borrowed: the one that waits; NULL: none */
+	struct mm_buffer       value;   /* owned */
+	struct mm_map_follower follower;
+	struct mm_figures     *figures; /* borrowed: of the milter */
 };
 
 static void box_end(void *thing)
@@ -28,6 +32,7 @@ static void box_end(void *thing)
 		mm_map_unwait(b->map, &b->wait);
 		mm_task_ready(b->task, 0);      /* from the loop: another task may be running now */
 	}
+	mm_map_unfollow(b->map, &b->follower);
 	mm_map_release(b->map);
 	mm_buffer_free(&b->value);
 	free(b);
@@ -41,6 +46,21 @@ static struct box *check_box(lua_State *L)
 	if (b == NULL)
 		luaL_error(L, "the map is closed");
 	return b;
+}
+
+/* When the version was loaded. Each worker loads it; what counts is the first of them. */
+static void note_version(struct mm_map_follower *f)
+{
+	struct box *b = MM_OWNER_OF(f, struct box, follower);
+	struct mm_map_info i;
+	char name[MM_METER_VALUE_MAX + 1];
+	mm_map_describe(b->map, &i);
+	if (i.versions == 0)
+		return;
+	snprintf(name, sizeof name, "%s:%s", i.format, i.path);
+	double had = mm_figures_read(b->figures, MM_FIGURE_maps, name);
+	if (i.versions > 1 || had == 0 || had < i.modified_at)
+		mm_figures_set(b->figures, MM_FIGURE_maps, name, i.taken_at);
 }
 
 /* ---- open ---- */
@@ -113,6 +133,10 @@ static int map_open(lua_State *L)
 	if (b != NULL && g->settings.tables != NULL)
 		b->map = open_map(g, kind, path, &o, &why);
 	if (b != NULL && b->map != NULL) {
+		b->figures = g->settings.figures;
+		b->follower.fire = note_version;
+		mm_map_follow(b->map, &b->follower);
+		note_version(&b->follower);
 		mm_handle_open(h, b, g);
 		return 1;
 	}

@@ -14,6 +14,9 @@ static bool complain(struct mm_fault *why, int error)
 	if (error == EACCES)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: the user of moonmilter must be able to read it and to "
 			"enter its directories", strerror(error));
+	if (error == ENOENT)
+		return mm_fault_because(why, MM_REASON_IS_NOT_FOUND, "%s; write it, or correct its name in the script",
+			strerror(error));
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s", strerror(error));
 }
 

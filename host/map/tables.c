@@ -39,6 +39,7 @@ struct mm_map {
 	unsigned                references;
 	struct mm_table        *table;          /* owned; NULL: none yet */
 	struct mm_map_wait     *waits;          /* borrowed list */
+	struct mm_map_follower *followers;      /* borrowed list */
 	uint64_t                versions;
 	double                  taken_at, modified_at;
 	char                    failure[NEWS_SIZE];     /* "": none */
@@ -249,8 +250,13 @@ static double unrest(const struct mm_map *m, double now)
 }
 
 /* What a change leaves for a moment, an editor's rename or a link that is made again, is no failure. */
-static void note_missing(struct mm_map *m, const struct mm_fault *why, double now)
+static void note_missing(struct mm_map *m, struct mm_fault *why, double now)
 {
+	const char *suffix = m->order.format->suffix;
+	if (why->reason == MM_REASON_IS_NOT_FOUND && suffix != NULL && suffix[0] != '\0')
+		mm_fault_because(why, MM_REASON_IS_NOT_FOUND, "%s; \"postmap %s:%.*s\" makes it of a text",
+			strerror(ENOENT), m->order.format->name,
+			(int)(strlen(m->order.path) - strlen(suffix)), m->order.path);
 	if (m->missing_at == 0)
 		m->missing_at = now;
 	if (m->has_used && now - m->missing_at < m->options.settle) {
@@ -491,6 +497,8 @@ static void collect(struct mm_map *m)
 	if (has_news)
 		memcpy(m->failure, news, sizeof m->failure);
 	say(m, has_news ? news : NULL, note);
+	for (struct mm_map_follower *f = fresh != NULL ? m->followers : NULL; f != NULL; f = f->next)
+		f->fire(f);
 	if (!was_settled && m->is_settled)
 		fire_waits(m);
 }
@@ -705,6 +713,20 @@ void mm_map_unwait(struct mm_map *m, struct mm_map_wait *w)
 			return;
 		}
 	}
+}
+
+void mm_map_follow(struct mm_map *m, struct mm_map_follower *f)
+{
+	f->next = m->followers;
+	m->followers = f;
+}
+
+void mm_map_unfollow(struct mm_map *m, struct mm_map_follower *f)
+{
+	struct mm_map_follower **link = &m->followers;
+	while (*link != f)
+		link = &(*link)->next;
+	*link = f->next;
 }
 
 const char *mm_map_failure(const struct mm_map *m)

@@ -54,6 +54,16 @@ struct mm_map_wait {
 	void              (*fire)(struct mm_map_wait *);
 };
 
+/* Somebody who is told of each version. Embedded; of one map at a time. */
+struct mm_map_follower {
+	struct mm_map_follower *next;
+	/* It is in force now. From the loop; must not release maps. */
+	void                  (*fire)(struct mm_map_follower *);
+};
+
+void mm_map_follow(struct mm_map *, struct mm_map_follower *);
+void mm_map_unfollow(struct mm_map *, struct mm_map_follower *);
+
 /* A first version is there, or is known to be missing. */
 bool mm_map_is_settled(const struct mm_map *);
 void mm_map_wait(struct mm_map *, struct mm_map_wait *);

@@ -17,6 +17,8 @@ bench-peers: $(BENCH_BUILD)/responder $(BENCH_BUILD)/libmilter_filter
 
 bench: packages-test $(BENCH_PROGRAM) bench-peers    ## compare with other milters, five rounds, 15 minutes
 	luajit spec/bench/run.lua $(BENCH_FLAGS)
+	luajit spec/bench/lookup_bench.lua
 
 bench-quick: packages-test $(BENCH_PROGRAM) bench-peers    ## the same in one round, 2 minutes
 	luajit spec/bench/run.lua --quick $(BENCH_FLAGS)
+	luajit spec/bench/lookup_bench.lua --quick

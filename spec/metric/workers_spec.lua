@@ -2,6 +2,7 @@
 local host = require "spec.support.host"
 local page = require "spec.metric.page"
 local posix_signal = require "posix.signal"
+local process = require "spec.support.process"
 
 local MESSAGES = os.getenv "SLOW" and 4000 or 200
 
@@ -159,5 +160,30 @@ describe("the host's own metrics", function()
     assert.equal(2, samples.moonmilter_workers)
     assert.equal(1, samples.moonmilter_generation)
     host.wait_until(5, function() return (page.of(h)).moonmilter_lua_memory_bytes > 100000 end, "memory of Lua")
+  end)
+end)
+
+describe("the time when a map was loaded", function()
+  local h, path
+  setup(function() path = process.directory() .. "/list" end)
+  after_each(function() if h then h:stop() end h = nil end)
+  teardown(function() process.run("rm -rf " .. path:match "^(.*)/") end)
+
+  it("is in the metrics, for all workers once, and is that of the version that serves", function()
+    process.write_file(path, "a 1\n")
+    process.run("touch -d '1 hour ago' " .. path)
+    h = host.start { workers = 2, scripts = { ["a.lua"] = ([[
+      local list = require "moonmilter.map".open("texthash:%s", { settle = 0.05 })
+      function on_mail(_, sender) list:get(sender) end
+    ]]):format(path) } }
+    h:wait_serving(2, 10)
+    local name = ('moonmilter_map_loaded_timestamp_seconds{milter="default",map="texthash:%s"}'):format(path)
+    local first = page.of(h)[name]
+    assert.is_true(math.abs(os.time() - first) < 60)
+    host.kill(h:workers()[1], "SIGKILL") -- the next worker has the same version: it is not loaded anew
+    h:wait_serving(2, 10)
+    assert.equal(first, page.of(h)[name])
+    process.write_file(path, "a 1\nb 2\n")
+    assert(process.wait_until(10, function() return page.of(h)[name] > first end, "the new version's time"))
   end)
 end)

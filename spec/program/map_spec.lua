@@ -62,7 +62,10 @@ describe("moonmilter map", function()
   it("exits with 75 and says why when the map cannot be opened or cannot answer", function()
     process.write_file(directory .. "/wrong", "/(/ x\n")
     for words, sentence in pairs {
-      ["a texthash:nowhere"] = "^moonmilter map: texthash:/[^\n]+/nowhere: No such file or directory\n$",
+      ["a texthash:nowhere"] = "^moonmilter map: texthash:/[^\n]+/nowhere: No such file or directory; write it, or "
+        .. "correct its name in the script\n$",
+      ["a hash:nowhere"] = "^moonmilter map: hash:/[^\n]+/nowhere: No such file or directory; "
+        .. '"postmap hash:/[^\n]+/nowhere" makes it of a text\n$',
       ["a pcre:wrong"] = "^moonmilter map: pcre:/[^\n]+/wrong: [^\n]+\n$",
       ["a tcp:127.0.0.1:1"] = "^moonmilter map: tcp:127.0.0.1:1: [^\n]+ %(down%)\n$",
       ["a 'inline:{a=b' "] = "^moonmilter map: inline:{a=b: [^\n]+\n$",
