@@ -151,7 +151,8 @@ struct mm_result {
 
 /* A filter in C: every handler may be NULL, and then the MTA is not asked for its event. It runs before the scripts of
  * its milter, by the same rules: the first reject, tempfail or discard decides, and accept ends its own part only. A
- * milter may have no scripts at all. Strings end with NUL, and are borrowed for the call. */
+ * milter may have no scripts at all: then no Lua state is made for it. Strings end with NUL, and are borrowed for the
+ * call. */
 struct mm_filter {
 	size_t       size;                      /* sizeof(struct mm_filter) */
 	const char  *name;                      /* for logs, "rates" */

@@ -401,6 +401,23 @@ static void filtered_close(void *self)
 	free(f);
 }
 
+const struct mm_filter *mm_host_filter_of(const struct mm_host *h, unsigned milter)
+{
+	return h->filtered != NULL ? h->filtered[milter].filter : NULL;
+}
+
+void mm_filter_describe(const struct mm_filter *c, struct mm_say say)
+{
+	char line[512];
+	uint32_t stages = stages_of(c);
+	int at = snprintf(line, sizeof line, "filter %.100s in C:", c->name);
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++)
+		if (stages & 1u << stage)
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s",
+				mm_stage_handler((enum mm_stage)stage));
+	say.line(say.self, line);
+}
+
 struct mm_runtime mm_host_runtime(void *self, unsigned milter)
 {
 	static const struct mm_runtime_ops ops = {
@@ -409,7 +426,7 @@ struct mm_runtime mm_host_runtime(void *self, unsigned milter)
 		.settle = filtered_settle,
 	};
 	struct mm_host *h = self;
-	if (h->filtered != NULL && h->filtered[milter].filter != NULL)
+	if (mm_host_filter_of(h, milter) != NULL)
 		return (struct mm_runtime){ &ops, &h->filtered[milter] };
 	return mm_generation_runtime(mm_worker_generation(h->worker, milter));
 }

@@ -4,6 +4,7 @@
 #ifndef MM_EMBED_FILTER_H
 #define MM_EMBED_FILTER_H
 
+#include "base/say.h"
 #include "io/worker.h"
 #include "moonmilter.h"
 
@@ -54,6 +55,10 @@ const char *mm_filter_string(struct mm_filter_session *, unsigned at, struct mm_
 /* False: a filter is for a milter that there is not, or two are for the same. */
 bool mm_host_take_filters(struct mm_host *, struct mm_fault *why);
 void mm_host_free_filters(struct mm_host *);
+/* The filter of a milter; NULL: it has none. Borrowed. */
+const struct mm_filter *mm_host_filter_of(const struct mm_host *, unsigned milter);
+/* For people: a line with its name and its handlers. */
+void mm_filter_describe(const struct mm_filter *, struct mm_say say);
 /* The runtime for new sessions of a milter: its filter's, or that of its scripts. self is the host. */
 struct mm_runtime mm_host_runtime(void *self, unsigned milter);
 

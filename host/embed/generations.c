@@ -2,6 +2,7 @@
 
 #include "base/bounds.h"
 #include "embed/beat.h"
+#include "embed/filter.h"
 #include "embed/listeners.h"
 #include "embed/log_target.h"
 #include "embed/names.h"
@@ -45,6 +46,7 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 		},
 		.paths = paths,
 		.sources = h->options.sources, .is_first = i == 0,
+		.needs_no_scripts = mm_host_filter_of(h, i) != NULL,
 		.modules = h->options.modules,
 		.host_settings = &m->settings,
 		.redis = &m->redis,
@@ -125,7 +127,8 @@ static void warn_of_no_scripts(struct mm_host *h)
 		struct mm_fault why;
 		struct mm_script_files list = { 0 };
 		const char **paths = paths_of(&h->config.milters[i]);
-		if (paths != NULL && mm_script_files_find(&list, paths, &why) && list.count == 0)
+		if (mm_host_filter_of(h, i) == NULL && paths != NULL && mm_script_files_find(&list, paths, &why)
+		    && list.count == 0)
 			mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "milter %s has no scripts: no directory of "
 				"`scripts` holds a file named *.lua; mail passes unfiltered",
 				h->config.milters[i].name);

@@ -449,7 +449,9 @@ void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const cha
 	for (unsigned i = 0; i < h->config.milter_count; i++) {
 		const struct mm_generation *g = mm_worker_generation(h->worker, i);
 		mm_host_describe_milter(h, i, to);
-		if (g != NULL)
+		if (mm_host_filter_of(h, i) != NULL)
+			mm_filter_describe(mm_host_filter_of(h, i), to);
+		if (g != NULL && (mm_host_filter_of(h, i) == NULL || !mm_generation_is_empty(g)))
 			mm_generation_describe(g, to);
 	}
 }

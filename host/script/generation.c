@@ -89,7 +89,8 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 	g->field_factory = g->feed_kept_body = g->close_file = g->registry_copy = MM_NO_REF;
 	g->begin_identity = g->make_seals = MM_NO_REF;
 	bool is_made = mm_script_files_find(&list, o->paths, why) && mm_load_prepare(g, &list, why)
-		&& mm_state_open(g, &list, o->modules, o->host_settings, o->redis, why);
+		&& ((o->needs_no_scripts && mm_load_is_of_nothing(g))
+			|| mm_state_open(g, &list, o->modules, o->host_settings, o->redis, why));
 	mm_script_files_free(&list);
 	if (!is_made) {
 		free_generation(g);
@@ -112,7 +113,8 @@ void mm_generation_stop_loading(struct mm_generation *g)
 
 void mm_generation_begin_serving(struct mm_generation *g)
 {
-	mm_budget_prefer(g->L);
+	if (g->L != NULL)
+		mm_budget_prefer(g->L);
 }
 
 void mm_generation_retire(struct mm_generation *g)
@@ -146,6 +148,8 @@ unsigned mm_generation_session_count(const struct mm_generation *g)
 
 uint64_t mm_generation_bytes(const struct mm_generation *g)
 {
+	if (g->L == NULL)
+		return 0;
 	return (uint64_t)lua_gc(g->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(g->L, LUA_GCCOUNTB, 0);
 }
 

@@ -17,6 +17,8 @@ struct mm_generation_options {
 	const struct mm_source        *sources; /* scripts in memory, for all milters; ended by name NULL; may be NULL;
 	                                         * borrowed until they are loaded */
 	bool                           is_first;        /* milter: those without a name are its */
+	bool                           needs_no_scripts;        /* a filter in C decides for its sessions: while there
+	                                                         * are no scripts, no Lua state is made */
 	const struct mm_module        *modules; /* ended by name NULL; may be NULL; borrowed for the call */
 	const struct mm_value         *host_settings;   /* scripts read them as host.settings; NULL: an empty table;
 	                                                 * borrowed for the call */
@@ -49,7 +51,7 @@ void mm_generation_describe(const struct mm_generation *, struct mm_say say);
 unsigned mm_generation_describe_findings(const struct mm_generation *, struct mm_say say);
 bool mm_generation_is_empty(const struct mm_generation *);      /* it has no scripts */
 unsigned mm_generation_session_count(const struct mm_generation *);
-/* Bytes the Lua state uses. */
+/* Bytes the Lua state uses; 0: there is none. */
 uint64_t mm_generation_bytes(const struct mm_generation *);
 /* The next in settings.all; NULL: none. */
 struct mm_generation *mm_generation_next(const struct mm_generation *);

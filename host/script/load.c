@@ -39,6 +39,11 @@ bool mm_load_prepare(struct mm_generation *g, const struct mm_script_files *list
 	return true;
 }
 
+bool mm_load_is_of_nothing(const struct mm_generation *g)
+{
+	return g->load_files == 0 && source_from(g, g->load_sources) == NULL;
+}
+
 /* ---- the plan ----
  * The table that plan.of returned is on top of L. Each helper leaves the stack unchanged. */
 
@@ -299,6 +304,10 @@ void mm_load_start(struct mm_generation *g, void (*done)(void *self, bool ok, co
 	g->plan->loaded = done;
 	g->plan->loaded_self = self;
 	mm_task_init(&g->load_task, g, NULL, load_ended);
+	if (g->L == NULL) {
+		done(self, true, &why);
+		return;
+	}
 	if (mm_protected(g->L, push_load, g) != 0) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);

@@ -43,6 +43,8 @@ struct mm_plan {
 
 /* Makes an empty plan and notes what will be loaded; the list is borrowed for the call. */
 bool mm_load_prepare(struct mm_generation *, const struct mm_script_files *, struct mm_fault *why);
+/* There is no script to load. */
+bool mm_load_is_of_nothing(const struct mm_generation *);
 /* Starts loading, once. Calls done during this call or later. After ok == false the caller can only free the plan. */
 void mm_load_start(struct mm_generation *, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
 /* Ends a load that waits, without calling done. */

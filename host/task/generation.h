@@ -166,7 +166,7 @@ struct mm_generation_settings {
 
 struct mm_generation {
 	/* from mm_generation_new() to the last reference */
-	struct lua_State             *L;        /* owned */
+	struct lua_State             *L;        /* owned; NULL: there are no scripts, a filter in C decides */
 	struct lua_State             *vault;    /* borrowed from it; NULL: not yet, or no more (vault.h) */
 	struct mm_generation         *next, *previous;  /* borrowed: of settings.all */
 	struct mm_generation_settings settings;
@@ -184,7 +184,7 @@ struct mm_generation {
 	unsigned                      script_count;
 	struct mm_plan               *plan;     /* owned: their handlers */
 	struct mm_wanted              wanted;   /* borrows from the plan */
-	bool                          is_loaded;
+	bool                          is_loaded;        /* scripts have run in L */
 	bool                          has_lost_registry;        /* and the log says so (script/state.h) */
 
 	/* while it loads */

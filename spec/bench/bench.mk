@@ -12,8 +12,14 @@ $(BENCH_BUILD)/libmilter_filter: spec/bench/libmilter_filter.c | present
 	@mkdir -p $(@D)
 	-$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $< -lmilter -lpthread
 
+# The same filter in C on our own library, without a script.
+$(BENCH_BUILD)/moonmilter_filter: spec/bench/moonmilter_filter.c host/moonmilter.h $(or $(BUILD),build)/libmoonmilter.so
+	@mkdir -p $(@D)
+	@ln -sf libmoonmilter.so $(or $(BUILD),build)/libmoonmilter.so.0
+	$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -Ihost -o $@ $< -L$(or $(BUILD),build) -lmoonmilter -Wl,-rpath,'$$ORIGIN/..'
+
 .PHONY: bench bench-quick bench-peers
-bench-peers: $(BENCH_BUILD)/responder $(BENCH_BUILD)/libmilter_filter
+bench-peers: $(BENCH_BUILD)/responder $(BENCH_BUILD)/libmilter_filter $(BENCH_BUILD)/moonmilter_filter
 
 bench: packages-test $(BENCH_PROGRAM) bench-peers    ## compare with other milters, five rounds, 15 minutes
 	luajit spec/bench/run.lua $(BENCH_FLAGS)

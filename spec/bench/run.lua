@@ -75,7 +75,7 @@ local WORKLOADS = {
 }
 
 local SUBJECT_NAMES = {         -- in the order of the columns
-  "responder", "libmilter", "libmilter NR_HDR", "pymilter", "PMilter",
+  "moonmilter in C", "responder", "libmilter", "libmilter NR_HDR", "pymilter", "PMilter",
 }
 
 -- ---- options ----
@@ -197,6 +197,7 @@ local available
 
 local function find_available()
   available = {
+    ["moonmilter in C"] = unistd.access(built .. "/moonmilter_filter", "x") == 0,
     responder = unistd.access(built .. "/responder", "x") == 0,
     libmilter = unistd.access(built .. "/libmilter_filter", "x") == 0,
     pymilter = has_program "/usr/bin/python3 -c 'import Milter'",
@@ -208,6 +209,7 @@ end
 local function takes_part(name, workload)
   if workload.redis then return false end
   if name == "libmilter NR_HDR" then return workload.quiet end
+  if name == "moonmilter in C" then return not workload.beside and not workload.log and not workload.no_responder end
   if name == "pymilter" or name == "PMilter" then return workload.others and not options.quick end
   return not (name == "responder" and workload.no_responder)
 end
@@ -216,6 +218,8 @@ local function command_of(name, workload, socket, steps)
   local words
   if name == "responder" then
     return { built .. "/responder", socket.plain, tostring(steps), tostring(workload.body or 0) }
+  elseif name == "moonmilter in C" then
+    words = { built .. "/moonmilter_filter", socket.spec }
   elseif name == "libmilter" then
     words = { built .. "/libmilter_filter", socket.spec }
   elseif name == "libmilter NR_HDR" then

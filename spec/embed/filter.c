@@ -1,11 +1,14 @@
 /* filter.c -- filters in C as an embedder sees them, one situation per run: filter SITUATION DIRECTORY. Prints what
  * happened; filter_spec.lua has the expected lines. */
+#define _GNU_SOURCE
 #include <moonmilter.h>
 #include <moonmilter_testing.h>
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ALL_ACTIONS 0x1ffu
 #define ALL_STEPS   0x1fffffu
@@ -16,6 +19,29 @@ static const struct mm_player_macro macros[] = { { "mail", "{auth_authen}", "ann
 static const char *yes(bool claim)
 {
 	return claim ? "yes" : "no";
+}
+
+/* ---- Lua states: these two stand before LuaJIT's own ---- */
+
+static unsigned states_made;
+
+struct lua_State *luaL_newstate(void);
+struct lua_State *lua_newstate(void *(*allocate)(void *, void *, size_t, size_t), void *self);
+
+struct lua_State *luaL_newstate(void)
+{
+	struct lua_State *(*make)(void);
+	*(void **)&make = dlsym(RTLD_NEXT, "luaL_newstate");
+	states_made++;
+	return make();
+}
+
+struct lua_State *lua_newstate(void *(*allocate)(void *, void *, size_t, size_t), void *self)
+{
+	struct lua_State *(*make)(void *(*)(void *, void *, size_t, size_t), void *);
+	*(void **)&make = dlsym(RTLD_NEXT, "lua_newstate");
+	states_made++;
+	return make(allocate, self);
 }
 
 /* ---- the MTA ---- */
@@ -326,6 +352,85 @@ static void refuse(void)
 	end(&m);
 }
 
+/* ---- without Lua ---- */
+
+static void on_reloaded(void *self, bool ok, const struct mm_error *error)
+{
+	(void)error;
+	*(int *)self = ok ? 1 : -1;
+}
+
+static void reload(struct mta *m)
+{
+	int result = 0;
+	mm_host_reload(m->host, on_reloaded, &result);
+	for (int i = 0; i < 2000 && result == 0; i++)
+		mm_host_turn(m->host, 0.01);
+	printf("reload: %s\n", result > 0 ? "ok" : "failed");
+}
+
+static void reopen(struct mta *m)
+{
+	struct mm_player_profile profile = { .kind = "postfix", .name = "mx.example", .version = 6,
+		.actions = ALL_ACTIONS, .steps = ALL_STEPS, .macros = macros };
+	mm_feed_close(m->feed);
+	mm_player_close(m->player);
+	m->feed = mm_feed_open(m->host, NULL, NULL);
+	m->player = mm_player_open(&profile, NULL);
+	mm_player_negotiate(m->player);
+	exchange(m);
+}
+
+static void one_message(struct mta *m)
+{
+	size_t n;
+	greet(m);
+	mail(m, "<a@example.org>");
+	content(m);
+	const char *message = mm_player_message(m->player, &n);
+	printf("filter %s, script %s\n", yes(message != NULL && strstr(message, "X-Rcpt-Count: 1") != NULL),
+		yes(message != NULL && strstr(message, "X-Script: seen") != NULL));
+}
+
+static enum mm_decision add_count(struct mm_event *e)
+{
+	char count[16];
+	snprintf(count, sizeof count, "%u", mm_event_recipient_count(e));
+	mm_event_add_header(e, "X-Rcpt-Count", count, NULL);
+	return MM_DECISION_CONTINUE;
+}
+
+static void say(void *self, const char *line)
+{
+	(void)self;
+	printf("%s\n", line);
+}
+
+static void without_lua(void)
+{
+	static const struct mm_filter adds = { .size = sizeof adds, .name = "adds", .on_eom = add_count };
+	char from[300], to[300];
+	snprintf(from, sizeof from, "%s/tag.lua", directory);
+	snprintf(to, sizeof to, "%s/scripts/tag.lua", directory);
+	struct mta m = begin(&adds, "scripts", NULL, ALL_ACTIONS);
+	one_message(&m);
+	mm_host_describe(m.host, say, NULL);
+	printf("states made: %s\n", yes(states_made > 0));
+	if (symlink(from, to) != 0)
+		printf("no link\n");
+	reload(&m);
+	reopen(&m);
+	one_message(&m);
+	printf("states made: %s\n", yes(states_made > 0));
+	unsigned before = states_made;
+	unlink(to);
+	reload(&m);
+	reopen(&m);
+	one_message(&m);
+	printf("states made: %s\n", yes(states_made > before));
+	end(&m);
+}
+
 /* ---- later ---- */
 
 static struct mm_event *promised;
@@ -416,7 +521,7 @@ int main(int argc, char **argv)
 		void      (*run)(void);
 	} situations[] = {
 		{ "events", events }, { "errors", errors }, { "accept", accept_then_script }, { "refuse", refuse },
-		{ "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "two", two },
+		{ "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "two", two },
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	directory = argc > 2 ? argv[2] : ".";

@@ -93,6 +93,13 @@ describe("a filter in C", function()
     assert.same({ "mail r" }, lines_of "refuse")
   end)
 
+  it("needs no Lua state while its milter has no scripts, and gets one with a reload that finds some", function()
+    process.run(("mkdir -p %s/scripts"):format(directory))
+    local lines = lines_of "without_lua"
+    assert.same({ "filter yes, script no", "filter adds in C: on_eom", "states made: no", "reload: ok",
+      "filter yes, script yes", "states made: yes", "reload: ok", "filter yes, script no", "states made: no" }, lines)
+  end)
+
   it("is cancelled when the MTA gives up or the deadline passes, and a late answer counts for nothing", function()
     assert.same({ "later", "cancelled", "abort at mail by 1", "finish: no" }, lines_of "give_up")
     assert.same({ "later", "cancelled", "eom t", "finish: no" }, lines_of "deadline")
