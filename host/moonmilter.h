@@ -137,7 +137,12 @@ enum mm_end_reason {
 	MM_ENDED_BY_PROTOCOL,                   /* it broke the protocol, or there was no memory for what it sent */
 };
 
-/* What has become of a message. Strings are borrowed for the call. */
+struct mm_refusal {
+	const char *address;                    /* without angle brackets */
+	const char *verdict;                    /* "reject", "tempfail"; "mta": the MTA itself refused it */
+};
+
+/* What has become of a message. All of it is borrowed for the call; later versions may add members. */
 struct mm_result {
 	enum mm_decision answer;                  /* of the whole milter */
 	const char    *stage;                   /* at which it was decided: "eom" */
@@ -147,6 +152,14 @@ struct mm_result {
 	unsigned       edits;                   /* that were sent */
 	unsigned       recipients, refused;     /* of those that came */
 	double         seconds, waited;         /* from MAIL to the verdict; of these, handlers waited */
+	double         computed;                /* and worked */
+	const char *const *added, *const *deleted;      /* recipients of edits that were sent; the last is NULL */
+	const struct mm_refusal *refusals;      /* the last has address NULL */
+};
+
+/* A macro as the MTA has sent it; the name is without braces. */
+struct mm_macro {
+	const char *name, *value;
 };
 
 /* A filter in C: every handler may be NULL, and then the MTA is not asked for its event. It runs before the scripts of
@@ -177,6 +190,10 @@ struct mm_filter {
 	/* An answer that was to come later is no longer wanted: the MTA has given up, or it took longer than the
 	 * configuration's stage_deadline or eom_deadline. Do not call mm_event_finish() for it. */
 	void         (*on_cancel)(struct mm_event *);
+	/* The MTA has sent macros for a stage, "connect", "helo", "mail", "rcpt", "data", "eoh" or "eom", whose own
+	 * handler runs next and has the same facts. The last has name NULL. The MTA is then asked for all these
+	 * stages. */
+	void         (*on_macros)(struct mm_event *, const char *stage, const struct mm_macro *macros);
 };
 
 struct mm_host_options {

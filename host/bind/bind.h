@@ -68,6 +68,8 @@ void mm_push_text(struct lua_State *, struct mm_text);
 void mm_set_text(struct lua_State *, const char *key, struct mm_text);
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
+/* Pushes the macros of a set by their names without braces; the table can be asked for "{name}", too. */
+void mm_push_macros(struct lua_State *, const struct mm_generation *, const struct mm_macros *, enum mm_macro_set);
 /* Pushes nil, text, code: the form in which scripts get failures of the outside world. Returns 3. */
 int mm_push_failure(struct lua_State *, const char *text, const char *code);
 

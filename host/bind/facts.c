@@ -318,6 +318,31 @@ static int ctx_macro(lua_State *L)
 	return 1;
 }
 
+/* [macros "{name}"] -> what is there without the braces */
+static int macros_index(lua_State *L)
+{
+	size_t size;
+	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tolstring(L, 2, &size) : NULL;
+	if (name == NULL || size < 3 || name[0] != '{' || name[size - 1] != '}')
+		return 0;
+	lua_pushlstring(L, name + 1, size - 2);
+	lua_rawget(L, 1);
+	return 1;
+}
+
+void mm_push_macros(lua_State *L, const struct mm_generation *g, const struct mm_macros *all, enum mm_macro_set set)
+{
+	struct mm_text name, value;
+	lua_newtable(L);
+	for (size_t at = 0; mm_macros_next(all, set, &at, &name, &value);) {
+		mm_push_text(L, mm_macro_bare(name));
+		mm_push_text(L, value);
+		lua_rawset(L, -3);
+	}
+	mm_vault_push(g, L, g->macros_metatable);
+	lua_setmetatable(L, -2);
+}
+
 /* ctx:can(action) -> boolean: whether the edit is negotiated with this MTA. */
 static int ctx_can(lua_State *L)
 {
@@ -339,6 +364,10 @@ void mm_bind_facts(lua_State *L)
 	lua_pushcfunction(L, client_index);
 	lua_setfield(L, -2, "__index");
 	mm_generation_of(L)->client_metatable = mm_vault_put(L);
+	lua_newtable(L);
+	lua_pushcfunction(L, macros_index);
+	lua_setfield(L, -2, "__index");
+	mm_generation_of(L)->macros_metatable = mm_vault_put(L);
 	mm_ctx_add_facts(L, facts);
 	mm_ctx_add_methods(L, methods);
 }

@@ -37,7 +37,7 @@ static uint32_t stages_of(const struct mm_filter *c)
 		{ c->on_eoh != NULL, MM_STAGE_eoh }, { c->on_body != NULL, MM_STAGE_body },
 		{ c->on_eom != NULL, MM_STAGE_eom }, { c->on_unknown != NULL, MM_STAGE_unknown },
 		{ c->on_abort != NULL, MM_STAGE_abort }, { c->on_done != NULL, MM_STAGE_done },
-		{ c->on_close != NULL, MM_STAGE_close },
+		{ c->on_close != NULL, MM_STAGE_close }, { c->on_macros != NULL, MM_STAGE_macros },
 	};
 	uint32_t stages = 0;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -57,6 +57,8 @@ static void derive_wanted(struct mm_filter_session *f)
 		stages |= MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(eom);
 	if (handled & (MM_STAGE_BIT(unknown) | MM_STAGE_BIT(abort)))
 		handled |= MM_STAGE_BIT(mail);
+	if (handled & MM_STAGE_BIT(macros))
+		stages |= MM_STAGES_OF_CLIENT | (MM_STAGES_OF_MESSAGE & ~(MM_STAGE_BIT(header) | MM_STAGE_BIT(body)));
 	if (handled & MM_STAGE_BIT(header)) {
 		handled = (handled & ~MM_STAGE_BIT(header)) | MM_STAGE_BIT(eoh);
 		stages |= MM_STAGE_BIT(eoh);
@@ -130,21 +132,130 @@ static enum mm_outcome ask_scripts(struct mm_filter_session *f, struct mm_verdic
 	return MM_DECIDED;
 }
 
-/* ---- the filter's part ---- */
+/* ---- lists of strings for a handler: first all the strings, then the pointers to them ---- */
+
+static void begin_words(struct mm_filter_session *f)
+{
+	mm_buffer_clear(&f->words);
+	mm_buffer_clear(&f->lists);
+}
+
+static void add_word(struct mm_filter_session *f, struct mm_text text)
+{
+	mm_buffer_append(&f->words, text.bytes, text.size);
+	mm_buffer_append_u8(&f->words, '\0');
+}
+
+/* word NULL: ends a list. Returns the next word. */
+static const char *add_pointer(struct mm_filter_session *f, const char *word)
+{
+	mm_buffer_append(&f->lists, &word, sizeof word);
+	return word != NULL ? word + strlen(word) + 1 : NULL;
+}
+
+/* False: out of memory. */
+static bool words_are_whole(struct mm_filter_session *f)
+{
+	bool ok = !f->words.failed && !f->lists.failed;
+	f->words.failed = f->lists.failed = false;
+	return ok;
+}
+
+static const void *list_at(const struct mm_filter_session *f, size_t pointer)
+{
+	return f->lists.bytes + pointer * sizeof(char *);
+}
+
+/* ---- what has become of a message ---- */
+
+static void add_edited(struct mm_filter_session *f, bool deleted)
+{
+	const struct mm_message *m = f->facts->message;
+	for (uint32_t i = 0; f->event.result_edits > 0 && i < m->edits.envelope_count; i++)
+		if ((m->envelope_edits[i].letter == SMFIR_DELRCPT) == deleted)
+			add_word(f, mm_address_bare(mm_message_text(m, m->envelope_edits[i].address)));
+}
+
+static void add_refused(struct mm_filter_session *f)
+{
+	const struct mm_message *m = f->facts->message;
+	for (uint32_t i = 0; i < m->recipient_count; i++) {
+		const struct mm_recipient *r = &m->recipients[i];
+		if (!r->is_refused)
+			continue;
+		add_word(f, mm_address_bare(mm_message_text(m, r->address)));
+		add_word(f, mm_text_of(r->refused_with == MM_VERDICT_continue ? "mta"
+			: mm_verdict_name((enum mm_verdict_kind)r->refused_with)));
+	}
+}
+
+/* Three lists: recipients added, recipients deleted, pairs of refusals. Two NULLs end the last. */
+static void add_lists(struct mm_filter_session *f, struct mm_result *result)
+{
+	static const char *const none[] = { NULL };
+	static const struct mm_refusal nobody = { NULL, NULL };
+	size_t ends[3], at = 0;
+	begin_words(f);
+	add_edited(f, false);
+	ends[0] = f->words.size;
+	add_edited(f, true);
+	ends[1] = f->words.size;
+	add_refused(f);
+	ends[2] = f->words.size;
+	const char *word = (const char *)f->words.bytes, *first = word;
+	size_t starts[3] = { 0 };
+	for (int list = 0; list < 3; list++) {
+		starts[list] = at;
+		for (; !f->words.failed && word < first + ends[list]; at++)
+			word = add_pointer(f, word);
+		add_pointer(f, NULL);
+		at++;
+	}
+	add_pointer(f, NULL);
+	bool ok = words_are_whole(f);
+	result->added = ok ? list_at(f, starts[0]) : none;
+	result->deleted = ok ? list_at(f, starts[1]) : none;
+	result->refusals = ok ? list_at(f, starts[2]) : &nobody;
+}
 
 static struct mm_result result_of(struct mm_filter_session *f)
 {
 	const struct mm_event *e = &f->event;
 	const struct mm_message *m = f->facts->message;
-	return (struct mm_result){
+	struct mm_result result = {
 		.answer = (enum mm_decision)e->result, .stage = mm_stage_name(e->ended_at), .decided_by = e->result_by,
 		.reply = mm_filter_string(f, 0, e->result_reply),
 		.quarantine = e->result_edits > 0 && m->edits.quarantines
 			? mm_filter_string(f, 1, mm_message_text(m, m->edits.quarantine_reason)) : NULL,
 		.edits = e->result_edits, .recipients = m->recipient_count, .refused = m->refused_count,
 		.seconds = m->decided_at - m->began_at, .waited = m->waited,
+		.computed = mm_profile_seconds(mm_worker_profile(f->of->host->worker), m->busy),
 	};
+	add_lists(f, &result);
+	return result;
 }
+
+/* Pairs of name and value; two NULLs end them. */
+static void call_macros(struct mm_filter_session *f)
+{
+	const struct mm_macros *all = &f->facts->macros;
+	struct mm_text name, value;
+	enum mm_macro_set set = f->event.macros_at;
+	begin_words(f);
+	for (size_t at = 0; mm_macros_next(all, set, &at, &name, &value);) {
+		add_word(f, mm_macro_bare(name));
+		add_word(f, value);
+	}
+	const char *word = (const char *)f->words.bytes, *end = word + f->words.size;
+	while (!f->words.failed && word < end)
+		word = add_pointer(f, word);
+	add_pointer(f, NULL);
+	add_pointer(f, NULL);
+	if (words_are_whole(f))
+		f->filter->on_macros(&f->event, mm_macro_set_name(set), list_at(f, 0));
+}
+
+/* ---- the filter's part ---- */
 
 /* Calls the event's handler, if there is one. */
 static enum mm_decision call(struct mm_filter_session *f)
@@ -165,6 +276,10 @@ static enum mm_decision call(struct mm_filter_session *f)
 	case MM_STAGE_body:    RUN(on_body, command->text.bytes, command->text.size);
 	case MM_STAGE_eom:     RUN(on_eom);
 	case MM_STAGE_unknown: RUN(on_unknown, mm_filter_string(f, 0, command->text));
+	case MM_STAGE_macros:
+		if (c->on_macros != NULL)
+			call_macros(f);
+		return MM_DECISION_CONTINUE;
 	case MM_STAGE_abort:
 		if (c->on_abort != NULL)
 			c->on_abort(e, mm_stage_name(e->ended_at), (enum mm_end_reason)e->ended_by);
@@ -183,6 +298,18 @@ static enum mm_decision call(struct mm_filter_session *f)
 		return MM_DECISION_CONTINUE;
 	}
 #undef RUN
+}
+
+/* What it takes counts like the work of scripts: for the message, and for the turns of sessions. */
+static enum mm_decision call_measured(struct mm_filter_session *f)
+{
+	uint64_t began = mm_clock_ticks();
+	enum mm_decision answer = call(f);
+	uint64_t busy = mm_clock_ticks() - began;
+	mm_worker_profile(f->of->host->worker)->busy += busy;
+	if (f->facts->message != NULL)
+		f->facts->message->busy += busy;
+	return answer;
 }
 
 static bool takes_part(const struct mm_filter_session *f)
@@ -262,7 +389,7 @@ static enum mm_outcome filtered_event(void *self, const struct mm_event *event, 
 	f->is_in_handler = true;
 	f->has_early_answer = false;
 	f->awaits_answer = true;
-	enum mm_decision answer = call(f);
+	enum mm_decision answer = call_measured(f);
 	f->is_in_handler = f->awaits_answer = false;
 	if (answer == MM_DECISION_LATER && f->has_early_answer)
 		answer = f->early_answer;
@@ -398,6 +525,8 @@ static void filtered_close(void *self)
 	mm_verdict_reset(&f->worded);
 	for (unsigned i = 0; i < sizeof f->texts / sizeof *f->texts; i++)
 		mm_buffer_free(&f->texts[i]);
+	mm_buffer_free(&f->words);
+	mm_buffer_free(&f->lists);
 	free(f);
 }
 
@@ -454,12 +583,18 @@ bool mm_host_take_filters(struct mm_host *h, struct mm_fault *why)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for filters");
 	for (; *list != NULL; list++) {
 		unsigned at = 0;        /* mm_host_read_config() has found it */
+		if ((*list)->size < offsetof(struct mm_filter, on_macros))
+			return mm_fault_because(why, MM_REASON_IS_BAD_VALUE, "filters: .size is %zu; write .size = "
+				"sizeof(struct mm_filter)", (*list)->size);
 		while ((*list)->milter != NULL && strcmp(h->config.milters[at].name, (*list)->milter) != 0)
 			at++;
 		if (h->filtered[at].filter != NULL)
 			return mm_fault_because(why, MM_REASON_IS_IN_USE, "filters: milter \"%s\" has two, %s and %s",
 				h->config.milters[at].name, h->filtered[at].filter->name, (*list)->name);
-		h->filtered[at] = (struct mm_filtered){ *list, h, at, join_macros((*list)->macros) };
+		struct mm_filtered *f = &h->filtered[at];
+		*f = (struct mm_filtered){ .filter = &f->copy, .host = h, .milter = at };
+		memcpy(&f->copy, *list, (*list)->size < sizeof f->copy ? (*list)->size : sizeof f->copy);
+		f->macros = join_macros(f->copy.macros);
 	}
 	return true;
 }

@@ -10,7 +10,8 @@
 
 /* One a milter; host.c owns them. */
 struct mm_filtered {
-	const struct mm_filter *filter; /* borrowed; NULL: this milter has none */
+	const struct mm_filter *filter; /* the copy; NULL: this milter has none */
+	struct mm_filter        copy;   /* of the embedder's, which may be of an older header: what it lacks is NULL */
 	struct mm_host         *host;   /* borrowed */
 	unsigned                milter;
 	char                   *macros; /* owned: the names that it asks for, separated by spaces; NULL: none */
@@ -45,6 +46,7 @@ struct mm_filter_session {
 	struct mm_filter_kept               of_client, of_message;
 	struct mm_buffer          texts[3];     /* owned, ended by NUL: two arguments of a handler, and what
 	                                         * mm_event_ functions return */
+	struct mm_buffer          words, lists; /* owned: strings for a handler, and the pointers to them */
 };
 
 /* Forgets what the embedder has kept, and has it destroyed. */

@@ -104,5 +104,8 @@ end
 
 function on_unknown(ctx, command) return command == "REJECT" and ctx:reject() or nil end
 function on_abort(ctx) ctx.message.last = nil end
+function on_macros(ctx, stage, macros)
+  for name, value in pairs(macros) do assert(stage and value and ctx:macro(name)) end
+end
 function on_done(_, result) assert(result.verdict) end
 function on_close(ctx) assert(ctx.session) end

@@ -284,7 +284,7 @@ static void settle(struct mm_connection *c)
 	if (c->is_broken && !mm_engine_is_finished(c->engine)) {
 		c->is_broken = false;           /* once */
 		close_socket(c);
-		mm_engine_end(c->engine, MM_CANCEL_TIMEOUT);
+		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
 		mm_buffer_clear(&c->all->out);
 	}
 	if (!mm_engine_is_finished(c->engine)) {
@@ -565,7 +565,7 @@ bool mm_connections_sweep(struct mm_connections *all)
 		mm_fault_set(&why, MM_FAULT_PEER, "%s", over);
 		on_fault(c, &why);
 		close_socket(c);
-		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
+		mm_engine_end(c->engine, MM_CANCEL_TIMEOUT);
 		mm_buffer_clear(&all->out);
 		settle(c);
 	}

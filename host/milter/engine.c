@@ -44,6 +44,9 @@ struct mm_engine {
 	uint8_t                  todo_count;
 	bool                     is_waiting;    /* the runtime works on todo[0] */
 	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
+	bool                     tells_macros;  /* the runtime wants MM_STAGE_macros */
+	uint8_t                  fresh_macros;  /* 1 << enum mm_macro_set: have come, and were not told */
+	bool                     has_noted;     /* the facts of the command are stored, before its own event */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
 	struct mm_buffer         mail_macros;   /* owned: came for MAIL with a message open; whose they are, the next
 	                                         * command tells */
@@ -165,6 +168,8 @@ static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 	static const struct mm_text text = { words, sizeof words - 1 };
 	const struct mm_poison *poison = e->shared->poison;
 	struct mm_fault ignored;
+	bool is_early = stage == MM_STAGE_macros;       /* its command's own event answers */
+	stage = is_early ? e->command.row->stage : stage;
 	if (stage == MM_STAGE_close)
 		show_event(e, 0);               /* no retry can be stopped at it */
 	if (e->session.seed == 0 || stage == MM_STAGE_negotiate || MM_STAGES_AFTERWARDS & 1u << stage)
@@ -173,6 +178,8 @@ static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 	show_event(e, digest);
 	if (!mm_poison_is_any(poison) || !mm_poison_has(poison, digest, mm_clock_now()))
 		return false;
+	if (is_early)
+		return true;
 	mm_census_add(e->shared->row->refused_unseen, 1);
 	e->shuns_message |= (MM_STAGES_OF_MESSAGE & ~MM_STAGE_BIT(rcpt)) & 1u << stage;
 	if (!mm_verdict_worded(v, MM_VERDICT_tempfail, 451, (struct mm_text){ "4.3.0", 5 }, &text, 1, &ignored))
@@ -468,6 +475,11 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 		event->command = NULL;
 		event->ended_by = (enum mm_end)e->ended_by;
 		return true;
+	case MM_STAGE_macros:
+		event->macros_at = (enum mm_macro_set)mm_macro_set_of(e->command.row->letter);
+		return !mm_macros_is_empty(&e->session.macros, event->macros_at)
+			&& (!e->command.row->is_content || e->session.message != NULL)
+			&& e->held.kind == MM_VERDICT_continue;
 	case MM_STAGE_body:
 		return !e->skips_body && e->held.kind == MM_VERDICT_continue;
 	case MM_STAGE_rcpt:
@@ -491,6 +503,7 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 static void fail(struct mm_engine *e)
 {
 	e->is_ending = true;
+	e->has_noted = false;
 	e->ended_by = MM_END_protocol;
 	e->todo_count = 0;
 	mm_frame_done(&e->frame);
@@ -528,6 +541,7 @@ static bool negotiate(struct mm_engine *e, struct mm_fault *why)
 	e->frame.data_max = e->session.grants.data_max;
 	e->session.is_negotiated = true;
 	note_missing(e, w);
+	e->tells_macros = w->stages & MM_STAGE_BIT(macros);
 	e->when = MM_WHEN_IDLE;
 	return true;
 }
@@ -546,6 +560,8 @@ static void finish_event(struct mm_engine *e, struct mm_verdict *v)
 		break;
 	case MM_STAGE_close:
 		end_client(e);
+		break;
+	case MM_STAGE_macros:
 		break;
 	case MM_STAGE_negotiate:
 		if (v->kind != MM_VERDICT_continue) {   /* the protocol refuses by closing */
@@ -623,6 +639,10 @@ static void run_event(struct mm_engine *e)
 	struct mm_event event;
 	struct mm_verdict v = { 0 };
 	e->shared->waited = 0;
+	if (e->is_refused && stage == MM_STAGE_macros) {
+		pop(e);                         /* its command is answered without handlers */
+		return;
+	}
 	if (e->is_refused) {
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
 		snprintf(v.decided_by, sizeof v.decided_by, "memory_held");
@@ -817,6 +837,17 @@ static bool lacks_data(const struct mm_engine *e)
 		&& e->runtime.ops->wanted(e->runtime_session)->stages & MM_STAGE_BIT(data);
 }
 
+/* Macros that have come for this command are told before its own event. */
+__attribute__((cold)) static void push_macros(struct mm_engine *e)
+{
+	int set = mm_macro_set_of(e->command.row->letter);
+	uint8_t bit = set >= 0 ? (uint8_t)(1u << set) : 0;
+	if (!(e->fresh_macros & bit))
+		return;
+	e->fresh_macros &= (uint8_t)~bit;
+	push(e, MM_STAGE_macros);
+}
+
 /* Queues the events of a command. An open message that the command silently ends is aborted first. */
 static void queue_events(struct mm_engine *e)
 {
@@ -860,6 +891,8 @@ static void queue_events(struct mm_engine *e)
 	default:
 		break;
 	}
+	if (e->fresh_macros != 0)
+		push_macros(e);
 	push(e, row->stage);
 }
 
@@ -956,6 +989,8 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 			e->shortage |= SHORT_OF_MACROS;
 			return true;
 		}
+		if (e->tells_macros && mm_macro_set_of(c->macros_of) >= 0)
+			e->fresh_macros |= (uint8_t)(1u << mm_macro_set_of(c->macros_of));
 		if (c->macros_of == SMFIC_MAIL && e->session.message != NULL)
 			return keep_mail_macros(e) || out_of_memory(why);
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
@@ -986,8 +1021,14 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 		return true;
 	}
 	bool has_packet = mm_frame_has_packet(&e->frame);
-	if (!has_packet || e->command.row->stage != stage)
+	bool is_early = stage == MM_STAGE_macros;
+	if (!has_packet || (e->command.row->stage != stage && !is_early))
 		return has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
+	if (e->has_noted) {
+		e->has_noted = false;
+		return true;
+	}
+	e->has_noted = is_early;
 	if (e->command.row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
 		return true;                    /* stored with its chunk */
 	return note_facts(e, why);
@@ -1051,13 +1092,20 @@ static bool is_afterwards(enum mm_stage stage)
 	return MM_STAGES_AFTERWARDS & 1u << stage;
 }
 
+/* The stage whose reply the MTA waits for. */
+static enum mm_stage awaited_stage(const struct mm_engine *e)
+{
+	return e->todo[0] == MM_STAGE_macros ? e->command.row->stage : (enum mm_stage)e->todo[0];
+}
+
 /* The MTA has given up the message or the session while a handler waits: packets kept before that are void, too. */
 static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 {
-	uint32_t letters = mm_commands_ending_wait((enum mm_stage)e->todo[0]);
+	uint32_t letters = mm_commands_ending_wait(awaited_stage(e));
 	e->runtime.ops->cancel(e->runtime_session, why);
 	end_wait(e);
 	e->todo_count = 0;
+	e->has_noted = false;
 	struct mm_packet packet;
 	struct mm_fault ignored;
 	while (mm_frame_has_packet(&e->frame)) {        /* drop up to the abort or quit … */
@@ -1075,7 +1123,7 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	uint8_t letter;
 	if (!e->is_waiting)
 		run(e, why);
-	while (e->is_waiting && mm_frame_find(&e->frame, mm_commands_ending_wait((enum mm_stage)e->todo[0]), &letter)) {
+	while (e->is_waiting && mm_frame_find(&e->frame, mm_commands_ending_wait(awaited_stage(e)), &letter)) {
 		stop_waiting(e, letter == SMFIC_ABORT ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
 		run(e, why);
 	}
@@ -1198,7 +1246,7 @@ void mm_engine_shut_down(struct mm_engine *e)
 		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
 		e->is_waiting = false;
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
-		if (is_beside(e, stage))
+		if (is_beside(e, stage) || stage == MM_STAGE_macros)
 			stage = e->command.row->stage;
 		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
 			size_t start = e->out->size;

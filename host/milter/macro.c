@@ -2,8 +2,7 @@
 
 #define SET_KEEP 512u   /* bytes of a set's memory that a quiet session keeps */
 
-/* -1: none. */
-static int set_of_letter(uint8_t letter)
+int mm_macro_set_of(uint8_t letter)
 {
 	static const uint8_t sets[256] = {      /* counted from 1 */
 #define X(name, letter, number) [letter] = MM_MACRO_SET_##name + 1,
@@ -15,7 +14,7 @@ static int set_of_letter(uint8_t letter)
 
 bool mm_macros_set(struct mm_macros *m, uint8_t letter, struct mm_text strings)
 {
-	int set = set_of_letter(letter);
+	int set = mm_macro_set_of(letter);
 	if (set < 0)
 		return true;
 	struct mm_buffer *b = &m->sets[set];
@@ -32,7 +31,7 @@ void mm_macros_clear_from(struct mm_macros *m, enum mm_macro_set first)
 	}
 }
 
-static struct mm_text without_braces(struct mm_text name)
+struct mm_text mm_macro_bare(struct mm_text name)
 {
 	if (name.size >= 2 && name.bytes[0] == '{' && name.bytes[name.size - 1] == '}')
 		return (struct mm_text){ name.bytes + 1, name.size - 2 };
@@ -54,11 +53,11 @@ bool mm_macros_next(const struct mm_macros *m, enum mm_macro_set set, size_t *at
 
 bool mm_macros_lookup(const struct mm_macros *m, struct mm_text wanted, struct mm_text *value)
 {
-	wanted = without_braces(wanted);
+	wanted = mm_macro_bare(wanted);
 	for (int set = MM_MACRO_SET_COUNT - 1; set >= 0; set--) {
 		struct mm_text name;
 		for (size_t at = 0; mm_macros_next(m, (enum mm_macro_set)set, &at, &name, value);) {
-			name = without_braces(name);
+			name = mm_macro_bare(name);
 			if (name.size == wanted.size && memcmp(name.bytes, wanted.bytes, name.size) == 0)
 				return true;
 		}

@@ -12,6 +12,8 @@ struct mm_macros {
 	struct mm_buffer sets[MM_MACRO_SET_COUNT];      /* owned: name NUL value NUL ... as on the wire */
 };
 
+/* enum mm_macro_set of a command letter; -1: it has none. */
+int mm_macro_set_of(uint8_t letter);
 /* Replaces the set of a command letter. Letters without a set (L B U …) are ignored, as libmilter does.
  * False: out of memory. */
 bool mm_macros_set(struct mm_macros *, uint8_t letter, struct mm_text strings);
@@ -20,9 +22,15 @@ void mm_macros_clear_from(struct mm_macros *, enum mm_macro_set first);
 /* Returns true and the value, BORROWED until the set changes. Braces do not matter: "i", "{i}",
  * "auth_authen", "{auth_authen}". */
 bool mm_macros_lookup(const struct mm_macros *, struct mm_text name, struct mm_text *value);
+/* "{auth_authen}" without its braces. */
+struct mm_text mm_macro_bare(struct mm_text name);
 /* Walks name/value pairs of one set. *at starts at 0. False at the end. */
 bool mm_macros_next(const struct mm_macros *, enum mm_macro_set set, size_t *at, struct mm_text *name,
 	struct mm_text *value);
+static inline bool mm_macros_is_empty(const struct mm_macros *m, enum mm_macro_set set)
+{
+	return m->sets[set].size == 0;
+}
 void mm_macros_free(struct mm_macros *);
 
 #endif

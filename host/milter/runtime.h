@@ -56,6 +56,8 @@ struct mm_event {
 	const struct mm_command *command;       /* borrowed until decided; its texts may move while the runtime waits.
 	                                         * NULL for abort, done and close. body: text is the piece, which may
 	                                         * come in the end-of-message packet */
+	enum mm_macro_set        macros_at;     /* macros: whose, of the command's stage: its facts are known, and its
+	                                         * own event follows. The verdict is ignored */
 	bool                     is_refused;    /* rcpt: the MTA has refused this recipient itself (SMFIP_RCPT_REJ) */
 	bool                     is_accepted;   /* eoh, eom: an earlier accept is held for edits. No handler runs, but a
 	                                         * message with seals needs both; the verdict is continue, or that

@@ -23,6 +23,7 @@
 	X(abort,      "on_abort",      "a message ended without a final reply") \
 	X(done,       "on_done",       "a message got its final reply") \
 	X(close,      "on_close",      "the session is over") \
+	X(macros,     "on_macros",     "the MTA has sent macros for the stage that follows") \
 	X(load,       "on_load",       "a generation of scripts starts") \
 	X(unload,     "on_unload",     "a generation of scripts ends")
 

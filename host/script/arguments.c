@@ -123,6 +123,15 @@ static int push_end(lua_State *co, const struct mm_event *event, bool both)
 	return 2;
 }
 
+static int push_macros(lua_State *co, const struct mm_script_session *ss, bool both)
+{
+	lua_pushstring(co, mm_macro_set_name(ss->event.macros_at));
+	if (!both)
+		return 1;
+	mm_push_macros(co, ss->generation, &ss->facts->macros, ss->event.macros_at);
+	return 2;
+}
+
 static int push_field(lua_State *co, const struct mm_command *c, bool both)
 {
 	lua_pushlstring(co, c->text.bytes, c->text.size);
@@ -157,6 +166,7 @@ int mm_arguments_push(lua_State *co, const struct mm_script_session *ss, unsigne
 		lua_pushlstring(co, c->text.bytes, c->text.size);
 		return 1;
 	case MM_STAGE_abort:     return push_end(co, event, both);
+	case MM_STAGE_macros:    return push_macros(co, ss, both);
 	case MM_STAGE_done:      return push_result(co, ss);
 	default:                 return 0;
 	}

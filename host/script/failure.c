@@ -11,7 +11,7 @@
 
 bool mm_failure_has_verdict(enum mm_stage stage)
 {
-	return !(MM_STAGES_AFTERWARDS & 1u << stage) && stage != MM_STAGE_negotiate;
+	return !((MM_STAGES_AFTERWARDS | MM_STAGE_BIT(negotiate) | MM_STAGE_BIT(macros)) & 1u << stage);
 }
 
 static void log_script_error(struct mm_script_session *ss, const char *text, enum mm_verdict_kind verdict)

@@ -84,6 +84,7 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 	g->references = 1;
 	mm_timer_init(&g->runner, g->settings.clock, run_ready);
 	g->ctx_metatable = g->kept_metatable = g->client_metatable = g->task_metatable = MM_NO_REF;
+	g->macros_metatable = MM_NO_REF;
 	g->handle_metatables = MM_NO_REF;
 	g->ctx_members = g->ctx_now = g->entry = g->host_object = g->cancel_token = g->host_token = MM_NO_REF;
 	g->field_factory = g->feed_kept_body = g->close_file = g->registry_copy = MM_NO_REF;

@@ -125,7 +125,8 @@ void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	enum mm_stage stage = ss->event.stage;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
 	bool is_client = MM_STAGES_OF_CLIENT & 1u << stage;
-	const uint32_t undecided = MM_STAGES_AFTERWARDS | MM_STAGE_BIT(negotiate) | MM_STAGE_BIT(unknown);
+	const uint32_t undecided = MM_STAGES_AFTERWARDS | MM_STAGE_BIT(negotiate) | MM_STAGE_BIT(unknown)
+		| MM_STAGE_BIT(macros);
 	bool can_decide = !(undecided & 1u << stage);
 	bool all_accept = is_client ? ss->accepted_client != 0 && (plan->client_scripts & ~ss->accepted_client) == 0
 		: accepted != 0 && (plan->message_scripts & ~accepted) == 0;

@@ -214,6 +214,7 @@ struct mm_generation {
 
 	/* references: made with the state, by script/state.h */
 	int                           ctx_metatable, kept_metatable, client_metatable, task_metatable;
+	int                           macros_metatable; /* of the table that on_macros gets */
 	int                           handle_metatables;        /* a table of them by number (bind/handle.h) */
 	int                           ctx_members;      /* the table of the members of ctx */
 	int                           ctx_now;  /* { ctx of the session that runs }: moonmilter.runtime.members */

@@ -341,6 +341,7 @@ function ctx:progress() end
 ---@field on_abort fun(ctx: moonmilter.ctx, stage: string, reason: moonmilter.End)?
 ---@field on_done fun(ctx: moonmilter.ctx, result: moonmilter.Result)?
 ---@field on_close fun(ctx: moonmilter.ctx)?
+---@field on_macros fun(ctx: moonmilter.ctx, stage: string, macros: table<string, string>)?
 ---@field on_load fun(host: moonmilter.Host)?
 ---@field on_unload fun(host: moonmilter.Host)?
 
@@ -376,6 +377,8 @@ on_abort = nil
 on_done = nil
 ---@type fun(ctx: moonmilter.ctx)?
 on_close = nil
+---@type fun(ctx: moonmilter.ctx, stage: string, macros: table<string, string>)?
+on_macros = nil
 ---@type fun(host: moonmilter.Host)?
 on_load = nil
 ---@type fun(host: moonmilter.Host)?

@@ -16,7 +16,8 @@ $(BENCH_BUILD)/libmilter_filter: spec/bench/libmilter_filter.c | present
 $(BENCH_BUILD)/moonmilter_filter: spec/bench/moonmilter_filter.c host/moonmilter.h $(or $(BUILD),build)/libmoonmilter.so
 	@mkdir -p $(@D)
 	@ln -sf libmoonmilter.so $(or $(BUILD),build)/libmoonmilter.so.0
-	$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -Ihost -o $@ $< -L$(or $(BUILD),build) -lmoonmilter -Wl,-rpath,'$$ORIGIN/..'
+	$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -Ihost -o $@ $< -L$(or $(BUILD),build) -lmoonmilter \
+		-Wl,-rpath,'$$ORIGIN/..'
 
 .PHONY: bench bench-quick bench-peers
 bench-peers: $(BENCH_BUILD)/responder $(BENCH_BUILD)/libmilter_filter $(BENCH_BUILD)/moonmilter_filter

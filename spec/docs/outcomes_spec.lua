@@ -263,6 +263,7 @@ local SNIPPETS = {
     end, outcome = "gave up: ann@example.org at mail, abort" },
     { outcome = accepts },
   } },
+  { "scripting", '"%s: %s = %s"', { { outcome = "connect: j = " }, { outcome = accepts } } },
   { "scripting", '"refused %s: %s"', { { outcome = accepts } } },
   { "scripting", '"%d unknown commands from %s"', {
     { act = function(mta)

@@ -263,6 +263,97 @@ static void events(void)
 	end(&m);
 }
 
+/* ---- macros, and the whole result ---- */
+
+static void tell_macros(struct mm_event *e, const char *stage, const struct mm_macro *m)
+{
+	printf("macros of %s at %s:", stage, mm_event_stage(e));
+	for (; m->name != NULL; m++)
+		printf(" %s=%s", m->name, m->value);
+	printf(", sender %s\n", mm_event_sender(e) != NULL ? mm_event_sender(e) : "nil");
+}
+
+static enum mm_decision tell_recipient(struct mm_event *e, const char *recipient)
+{
+	bool is_refused;
+	printf("rcpt %s", recipient);
+	for (unsigned i = 0; mm_event_recipient(e, i, &is_refused) != NULL; i++)
+		printf(", %s %s", mm_event_recipient(e, i, &is_refused), yes(is_refused));
+	printf("\n");
+	if (strncmp(recipient, "no@", 3) == 0)
+		return MM_DECISION_REJECT;
+	return strncmp(recipient, "later@", 6) == 0 ? MM_DECISION_TEMPFAIL : MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision edit_recipients(struct mm_event *e)
+{
+	struct mm_error error;
+	if (!mm_event_add_recipient(e, "new@example.org", "NOTIFY=NEVER", &error)
+	    || !mm_event_add_recipient(e, "more@example.org", NULL, &error)
+	    || !mm_event_delete_recipient(e, "b@example.org", &error)
+	    || !mm_event_change_header(e, "Subject", 1, "changed", &error)
+	    || !mm_event_change_header(e, "Old", 1, NULL, &error)
+	    || !mm_event_quarantine(e, "odd", &error))
+		printf("no edit: %s\n", error.text);
+	return strcmp(mm_event_sender(e), "bad@example.org") == 0 ? MM_DECISION_REJECT : MM_DECISION_CONTINUE;
+}
+
+static void tell_result(struct mm_event *e, const struct mm_result *r)
+{
+	(void)e;
+	printf("done %d at %s by \"%s\", reply \"%s\", %u edits, %u recipients, %u refused, quarantine %s, times %s\n",
+		(int)r->answer, r->stage, r->decided_by, r->reply, r->edits, r->recipients, r->refused,
+		r->quarantine != NULL ? r->quarantine : "nil",
+		yes(r->seconds >= r->waited && r->waited == 0 && r->computed > 0 && r->computed < 10));
+	printf("added");
+	for (const char *const *a = r->added; *a != NULL; a++)
+		printf(" %s", *a);
+	printf(", deleted");
+	for (const char *const *d = r->deleted; *d != NULL; d++)
+		printf(" %s", *d);
+	printf(", refused");
+	for (const struct mm_refusal *f = r->refusals; f->address != NULL; f++)
+		printf(" %s=%s", f->address, f->verdict);
+	printf("\n");
+}
+
+static void rcpt(struct mta *m, const char *address)
+{
+	mm_player_rcpt(m->player, address, strlen(address), "", 0);
+	exchange(m);
+}
+
+static void result(void)
+{
+	static const struct mm_filter tells = { .size = sizeof tells, .name = "tells", .on_macros = tell_macros,
+		.on_rcpt = tell_recipient, .on_header = tell_header, .on_eom = edit_recipients,
+		.on_done = tell_result };
+	struct mta m = begin(&tells, NULL, NULL, ALL_ACTIONS);
+	size_t n;
+	greet(&m);
+	mail(&m, "<a@example.org>");
+	rcpt(&m, "<no@example.org>");
+	rcpt(&m, "<later@example.org>");
+	rcpt(&m, "<b@example.org>");
+	mm_player_data(m.player);
+	exchange(&m);
+	mm_player_header(m.player, "Old", 3, "field", 5);
+	exchange(&m);
+	mm_player_header(m.player, "Subject", 7, "hello", 5);
+	exchange(&m);
+	mm_player_eoh(m.player);
+	exchange(&m);
+	mm_player_eom(m.player);
+	exchange(&m);
+	const char *message = mm_player_message(m.player, &n);
+	const char *quarantine = mm_player_quarantine(m.player, &n);
+	printf("%s, quarantine %.*s\n", strstr(message, "Subject: changed") != NULL && strstr(message, "Old:") == NULL
+		? "changed" : message, (int)n, quarantine);
+	mail(&m, "<bad@example.org>");
+	content(&m);
+	end(&m);
+}
+
 /* ---- errors ---- */
 
 static void print_reason(const char *what, bool ok, const struct mm_error *error)
@@ -521,7 +612,7 @@ int main(int argc, char **argv)
 		void      (*run)(void);
 	} situations[] = {
 		{ "events", events }, { "errors", errors }, { "accept", accept_then_script }, { "refuse", refuse },
-		{ "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "two", two },
+		{ "result", result }, { "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "two", two },
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	directory = argc > 2 ? argv[2] : ".";

@@ -83,6 +83,34 @@ describe("a filter in C", function()
     }, lines_of "events")
   end)
 
+  it("sees macros as they come, and the result of a message in full", function()
+    local lines = lines_of "result"
+    local function first_of(stage)
+      for i, line in ipairs(lines) do
+        if line:find("macros of " .. stage, 1, true) then return line, lines[i + 1] end
+      end
+    end
+    assert.truthy(first_of("connect"):find(" j=mx.example .*, sender nil$"))
+    assert.truthy(first_of("mail"):find(" auth_authen=ann .*, sender a@example.org$"))
+    local line, after = first_of "rcpt"
+    assert.equal("macros of rcpt at macros: rcpt_addr=no@example.org rcpt_host=example.org rcpt_mailer=smtp, "
+      .. "sender a@example.org", line)
+    assert.equal("rcpt no@example.org, no@example.org no", after)
+    for _, stage in ipairs { "data", "eoh", "eom" } do assert.truthy(first_of(stage):find(": i=%w+, ")) end
+    local text = table.concat(lines, "\n")
+    for _, expected in ipairs {
+      "rcpt b@example.org, no@example.org yes, later@example.org yes, b@example.org no",
+      'done 0 at eom by "", reply "", 6 edits, 3 recipients, 2 refused, quarantine odd, times yes',
+      "added new@example.org more@example.org, deleted b@example.org, refused no@example.org=reject "
+        .. "later@example.org=tempfail",
+      "changed, quarantine odd",
+      'done 2 at eom by "tells", reply "", 0 edits, 1 recipients, 0 refused, quarantine nil, times yes',
+      "added, deleted, refused",
+    } do
+      assert.truthy(text:find(expected, 1, true), expected .. "\n" .. text)
+    end
+  end)
+
   it("refuses edits that are malformed or at the wrong stage, with their reason", function()
     assert.same({ "connect: wrong_stage", "name: bad_value", "value: too_large", "reply: bad_value",
       "not_granted: not_granted" }, lines_of "errors")

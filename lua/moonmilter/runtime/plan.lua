@@ -91,6 +91,10 @@ local function complete_stages(result)
       result.stages.mail, result.stages.eom = true, true
     end
   end
+  -- Macros come with the commands of their stages.
+  for stage in pairs(result.handled.macros and macros.stages or {}) do
+    result.stages[stage] = true
+  end
   -- Sendmail reports a RSET only to milters that have answered MAIL: otherwise on_abort would run at the next MAIL or
   -- QUIT, and on_unknown would see a message that is gone.
   if result.stages.unknown or result.handled.abort then
