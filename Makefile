@@ -68,15 +68,16 @@ LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
 
 # The folders of host/ are the rows of docs/ARCHITECTURE.md. The library ends at embed/; the program is built on it.
 LIBRARY_FOLDERS := base milter mta async state map codec seal config story task bind script io embed
-PROGRAM_FOLDERS := process ctl trial bench doctor program
+PROGRAM_FOLDERS := process ctl page trial bench doctor program
 LIBRARY_SOURCES := $(sort $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c)))
 PROGRAM_SOURCES := $(sort $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c)))
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
-PROGRAM_OBJECTS := $(PROGRAM_SOURCES:host/%.c=$(BUILD)/obj/%.o)
+PROGRAM_OBJECTS := $(PROGRAM_SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/page_assets.o
 PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
 # The same with every function visible and without main: for specs of single parts.
 TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) \
-	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
+	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o \
+	$(BUILD)/obj/page_assets.o
 # lua/moonmilter/testing/ runs in busted, outside the host: it is not part of the library
 LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
 	$(patsubst %,lua/moonmilter/%/*.lua,runtime mail identity net state maps)))
@@ -89,8 +90,11 @@ PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-file
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
 	libedit2 fish zsh ldap-utils mariadb-server postgresql slapd
 
+# For the specs of the web page, which need a real browser.
+PACKAGES_BROWSER := chromium chromium-driver fonts-dejavu-core
+
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
-	packages-build packages-test present product
+	packages-build packages-test packages-browser present product
 
 all: product $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a $(BUILD)/test/library.a
 
@@ -126,13 +130,16 @@ packages-build:
 packages-test: packages-build
 	$(call install_packages,$(PACKAGES_TEST))
 
+packages-browser: packages-build
+	$(call install_packages,$(PACKAGES_BROWSER))
+
 # Says in one line which packages a build lacks: header=package. The tools come first, because pkg-config finds headers.
 HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/curl.h=libcurl4-openssl-dev \
 	idn2.h=libidn2-dev pcre2posix.h=libpcre2-dev lmdb.h=liblmdb-dev \
 	microhttpd.h=libmicrohttpd-dev openssl/ssl.h=libssl-dev
 # In a make that also installs them, the build waits for that, even with -j.
-INSTALLING := packages-build packages-test run test check test-all lint asan one-byte gc valgrind soak fuzz fuzz-quick \
-	fuzz-build bench bench-quick deb
+INSTALLING := packages-build packages-test packages-browser run test check test-all lint asan one-byte gc valgrind \
+	soak fuzz fuzz-quick fuzz-build bench bench-quick deb
 present: | $(if $(filter $(INSTALLING),$(MAKECMDGOALS)),packages-build)
 	@missing=""; \
 	for tool in $(firstword $(CC))=gcc ar=binutils pkg-config=pkg-config; do \
@@ -176,6 +183,22 @@ $(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
 	echo '{ NULL, NULL, 0 } };'; } > $@.tmp && mv $@.tmp $@
 
 $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/script/sources.h | present
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# What the web page loads from itself: host/page/page.css is mm_page_style, page.js is mm_page_script.
+$(BUILD)/page_assets.c: host/page/page.css host/page/page.js Makefile
+	@mkdir -p $(@D)
+	@{ echo '#include "page/assets.h"'; \
+	for f in style=css script=js; do \
+		n=$${f%%=*}; \
+		echo "static const char $$n[] = {"; \
+		od -v -An -tx1 host/page/page.$${f#*=} | sed "s/\([0-9a-f][0-9a-f]\) */'\\\\x\1',/g"; \
+		echo '};'; \
+		echo "const struct mm_page_asset mm_page_$$n = { $$n, sizeof $$n };"; \
+	done; } > $@.tmp && mv $@.tmp $@
+
+$(BUILD)/obj/page_assets.o: $(BUILD)/page_assets.c host/page/assets.h | present
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
@@ -248,7 +271,7 @@ run: packages-build
 	$(BUILD)/moonmilter run -s $(LISTEN) --watch --state_dir=$(abspath $(BUILD))/state scripts/
 
 # Every spec, including those with real MTAs (they need root; without it they are skipped and reported as such).
-test: packages-build packages-test
+test: packages-build packages-test packages-browser
 	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
 	@$(MAKE) --no-print-directory all lint
 	@spec/run $(SPECS)

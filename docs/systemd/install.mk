@@ -9,6 +9,8 @@ install-systemd:
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(CONFDIR)/scripts
 	sed 's,@PREFIX@,$(PREFIX),' docs/systemd/moonmilter.service > $(DESTDIR)$(UNITDIR)/moonmilter.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/moonmilter.service
+	sed 's,@PREFIX@,$(PREFIX),' docs/systemd/moonmilter-page.service > $(DESTDIR)$(UNITDIR)/moonmilter-page.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/moonmilter-page.service
 	install -m 644 docs/systemd/moonmilter.socket $(DESTDIR)$(UNITDIR)/moonmilter.socket
 	install -m 644 docs/systemd/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/moonmilter.conf
 	install -m 644 docs/systemd/tmpfiles.conf $(DESTDIR)$(TMPFILESDIR)/moonmilter.conf
@@ -16,5 +18,6 @@ install-systemd:
 		install -m 644 docs/systemd/moonmilter.conf $(DESTDIR)$(CONFDIR)/moonmilter.conf
 
 uninstall-systemd:
-	rm -f $(DESTDIR)$(UNITDIR)/moonmilter.service $(DESTDIR)$(UNITDIR)/moonmilter.socket \
+	rm -f $(DESTDIR)$(UNITDIR)/moonmilter.service $(DESTDIR)$(UNITDIR)/moonmilter-page.service \
+		$(DESTDIR)$(UNITDIR)/moonmilter.socket \
 		$(DESTDIR)$(SYSUSERSDIR)/moonmilter.conf $(DESTDIR)$(TMPFILESDIR)/moonmilter.conf

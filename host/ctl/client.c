@@ -1,6 +1,7 @@
 #include "ctl/client.h"
 
 #include "base/bounds.h"
+#include "base/clock.h"
 #include "config/config.h"
 #include "process/channel.h"
 
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -47,8 +49,7 @@ static int find_in_broken(const struct mm_ctl_query *c, const char *file, const 
 	return EX_CONFIG;
 }
 
-/* Fills to, or reports why it cannot. */
-static int find_socket(const struct mm_ctl_query *c, char *to, size_t size)
+int mm_ctl_find_socket(const struct mm_ctl_query *c, char *to, size_t size)
 {
 	struct mm_config config;
 	struct mm_fault why;
@@ -72,6 +73,9 @@ static int connect_to(const struct mm_ctl_query *c, const char *path)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	snprintf(address.sun_path, sizeof address.sun_path, "%.*s", (int)MM_UNIX_PATH_MAX, path);
+	if (fd >= 0 && c->patience > 0)         /* a stopped host accepts nobody, and its queue may be full */
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){ .tv_sec = (time_t)c->patience + 1 },
+			sizeof(struct timeval));
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
 	complain(c, "%s: %s; %s", path, strerror(errno), errno == EACCES || errno == EPERM
@@ -106,6 +110,7 @@ static int read_answer(const struct mm_ctl_query *c, int fd)
 	struct mm_note note;
 	int listing_fd;
 	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	double until = mm_clock_real() + c->patience;
 	for (;;) {
 		int count = poll(&ready, 1, LOOK_EVERY_MS), pid;
 		if (count < 0 && errno != EINTR)
@@ -115,6 +120,12 @@ static int read_answer(const struct mm_ctl_query *c, int fd)
 				"lets it go on", pid, pid);
 			return EX_TEMPFAIL;
 		}
+		if (c->patience > 0 && mm_clock_real() > until) {
+			complain(c, "the host has not answered for %.0f s", c->patience);
+			return EX_TEMPFAIL;
+		}
+		if (count <= 0)
+			continue;
 		enum mm_channel_state got = mm_channel_receive(fd, &note, &listing_fd);
 		if (got == MM_CHANNEL_GONE) {
 			complain(c, "the host has ended, or does not accept this user");
@@ -140,7 +151,7 @@ int mm_ctl_ask(const struct mm_ctl_query *c, const char *request)
 {
 	char path[MM_UNIX_PATH_MAX + 1];
 	struct mm_note note = { .kind = MM_NOTE_REQUEST };
-	int status = find_socket(c, path, sizeof path);
+	int status = mm_ctl_find_socket(c, path, sizeof path);
 	if (status != EX_OK)
 		return status;
 	int fd = connect_to(c, path);

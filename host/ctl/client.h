@@ -4,6 +4,7 @@
 #define MM_CTL_CLIENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct mm_ctl_query {
 	const char *name;               /* "moonmilter ctl", before error texts; static */
@@ -15,11 +16,15 @@ struct mm_ctl_query {
 	void      (*failed)(void *self, const char *why);       /* gets the text for standard error; may be NULL */
 	void       *self;
 	bool        is_silent;          /* standard error gets nothing: `failed` gets all */
+	double      patience;           /* seconds for the whole answer; 0: as long as it takes */
 };
 
 /* The socket's path when no configuration names one. */
 #define MM_CONTROL_DEFAULT_PATH   "/run/moonmilter/control.sock"
 
+/* The path of the socket that a query means, at most size - 1 bytes. Writes failures as mm_ctl_ask() does; returns an
+ * exit code of sysexits.h. */
+int mm_ctl_find_socket(const struct mm_ctl_query *, char *to, size_t size);
 /* request is one line of control.c. Writes failures to standard error; returns an exit code of sysexits.h. */
 int mm_ctl_ask(const struct mm_ctl_query *, const char *request);
 

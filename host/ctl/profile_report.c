@@ -296,7 +296,7 @@ bool mm_profile_report_row(const struct mm_profile_report *r, unsigned i, struct
 		return false;
 	const struct row *row = &r->rows[i];
 	*to = (struct mm_profile_report_row){ row->milter, row->script, row->handler, row->calls, row->errors,
-		row->waiting_now, row->busy, row->waited };
+		row->waiting_now, row->busy, row->waited, row->slowest, row->session, row->queue_id };
 	return true;
 }
 

@@ -20,6 +20,8 @@ struct mm_profile_report_row {
 	const char        *milter, *script, *handler;
 	unsigned long long calls, errors, waiting_now;
 	double             busy, waited;
+	double             slowest;     /* the longest call, with its waits */
+	const char        *session, *queue_id;  /* of that call; "": none */
 };
 
 /* False: there is no row i. */

@@ -8,6 +8,7 @@
 #include "program/init.h"
 #include "program/lookup.h"
 #include "program/run.h"
+#include "page/command_page.h"
 #include "ctl/command_ctl.h"
 #include "doctor/command_doctor.h"
 #include "ctl/command_profile.h"
@@ -40,6 +41,7 @@ static const struct command commands[] = {
 	{ "init",  mm_command_init,  "write a new project: configuration, first filter, its spec" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, "
 		"forget, loglevel" },
+	{ "page",  mm_command_page,  "serve a web page about a running host, to be read only" },
 	{ "profile", mm_command_profile, "show what the handlers or lines of a running host cost" },
 	{ "doctor", mm_command_doctor, "check whether the MTA can open the sockets and its settings fit" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },

@@ -108,6 +108,7 @@ for _, shell in ipairs { "bash", "zsh", "fish" } do
 
     it("offers the options that the help of each command lists", function()
       for _, words in ipairs { "run", "check", "ctl", "profile", "doctor", "try", "send", "replay", "eval", "map",
+        "page",
         "bench", "dkim-key" } do
         local expected = options(words)
         assert.is_true(#expected > 3, words)

@@ -113,7 +113,7 @@ function session:greet()
   return self:command("C", "client.example\0" .. "4" .. "\4\1" .. "192.0.2.1\0")
 end
 
-function session:helo() return self:command("H", "client.example\0") end
+function session:helo(name) return self:command("H", (name or "client.example") .. "\0") end
 
 function session:mail(sender, queue_id)
   if queue_id then self:macros("M", { i = queue_id }) end
