@@ -127,11 +127,11 @@ void mm_figures_set(struct mm_figures *f, enum mm_figure i, const char *label, d
 		mm_meter_set(f->at[i], &value, to);
 }
 
-double mm_figures_read(const struct mm_figures *f, enum mm_figure i, const char *label)
+double mm_figures_read(const struct mm_figures *f, enum mm_figure i, const char *first, const char *second)
 {
-	const struct mm_text value = mm_text_of(label);
+	const struct mm_text values[MM_METER_LABELS] = { mm_text_of(first), mm_text_of(second) };
 	double number, sum;
-	return f != NULL && f->at[i] != NULL && mm_meter_read(f->at[i], &value, &number, &sum) ? number : 0;
+	return f != NULL && f->at[i] != NULL && mm_meter_read(f->at[i], values, &number, &sum) ? number : 0;
 }
 
 void mm_figures_wait(struct mm_figures *f, const char *kind, uint64_t ticks)

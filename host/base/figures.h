@@ -23,6 +23,8 @@ enum mm_figures_of { MM_FIGURES_OF_MILTER, MM_FIGURES_OF_HOST };
 		"Answers of limits that were given without the server or table that counts") \
 	X(maps, MILTER, GAUGE, "moonmilter_map_loaded_timestamp_seconds", 500, "map", \
 		"When the version of a map that serves was loaded, in seconds since 1970") \
+	X(events, MILTER, COUNTER, "moonmilter_events", 400, "sink result", \
+		"Events of sinks: put, sent, failed (the receiver does not take them), dropped (no room)") \
 	X(reloads, HOST, COUNTER, "moonmilter_reloads", 4, "result", "Reloads by their result, ok or failed") \
 	X(deaths, HOST, COUNTER, "moonmilter_worker_deaths", 1, "", "Workers that ended and had not been told to")
 
@@ -68,8 +70,8 @@ void mm_figures_free(struct mm_figures *);              /* NULL is fine */
 void mm_figures_count(struct mm_figures *f, enum mm_figure, const char *first, const char *second);
 /* Sets a gauge with one label. f NULL: nothing happens. */
 void mm_figures_set(struct mm_figures *f, enum mm_figure, const char *label, double to);
-/* What a gauge with one label was set to; 0: nothing yet, or f is NULL. */
-double mm_figures_read(const struct mm_figures *f, enum mm_figure, const char *label);
+/* The number of a counter, or what a gauge was set to; 0: nothing yet, or f is NULL. */
+double mm_figures_read(const struct mm_figures *f, enum mm_figure, const char *first, const char *second);
 /* The numbers of a series; BORROWED for the life of the table. */
 mm_meter_number *mm_figures_series(struct mm_figures *, enum mm_figure, const char *first, const char *second);
 /* A time, in ticks, into MM_FIGURE_waits. f NULL: nothing happens. */

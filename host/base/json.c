@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static void append(struct mm_json *j, const char *s)
@@ -31,7 +32,12 @@ void mm_json_close(struct mm_json *j, char bracket)
 
 void mm_json_key(struct mm_json *j, const char *name)
 {
-	mm_json_string(j, name);
+	mm_json_member(j, mm_text_of(name));
+}
+
+void mm_json_member(struct mm_json *j, struct mm_text name)
+{
+	mm_json_text(j, name);
 	append(j, ":");
 	j->needs_comma = false;
 }
@@ -99,6 +105,20 @@ void mm_json_integer(struct mm_json *j, int64_t value)
 	char text[24];
 	before_value(j);
 	mm_buffer_append(j->out, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)value));
+}
+
+void mm_json_boolean(struct mm_json *j, bool value)
+{
+	before_value(j);
+	append(j, value ? "true" : "false");
+}
+
+void mm_json_real(struct mm_json *j, double value)
+{
+	char text[48];
+	before_value(j);
+	snprintf(text, sizeof text, "%.15g", value);
+	append(j, isfinite(value) ? text : "null");
 }
 
 void mm_json_number(struct mm_json *j, double value)

@@ -15,9 +15,12 @@ struct mm_json {
 void mm_json_open(struct mm_json *, char bracket);      /* '{' or '[' */
 void mm_json_close(struct mm_json *, char bracket);     /* '}' or ']' */
 void mm_json_key(struct mm_json *, const char *name);
+void mm_json_member(struct mm_json *, struct mm_text name);      /* a key of any bytes */
 void mm_json_text(struct mm_json *, struct mm_text);    /* bytes NULL: null */
 void mm_json_string(struct mm_json *, const char *);    /* NULL: null */
 void mm_json_integer(struct mm_json *, int64_t);
+void mm_json_boolean(struct mm_json *, bool);
+void mm_json_real(struct mm_json *, double);            /* as short as 15 digits allow; null when it is not finite */
 void mm_json_number(struct mm_json *, double);          /* six digits after the point */
 
 #endif

@@ -58,7 +58,7 @@ static void note_version(struct mm_map_follower *f)
 	if (i.versions == 0)
 		return;
 	snprintf(name, sizeof name, "%s:%s", i.format, i.path);
-	double had = mm_figures_read(b->figures, MM_FIGURE_maps, name);
+	double had = mm_figures_read(b->figures, MM_FIGURE_maps, name, NULL);
 	if (i.versions > 1 || had == 0 || had < i.modified_at)
 		mm_figures_set(b->figures, MM_FIGURE_maps, name, i.taken_at);
 }

@@ -89,6 +89,16 @@ const char *mm_testing_metrics(struct mm_host *h, size_t *size)
 	return good ? (const char *)h->page.bytes : NULL;
 }
 
+double mm_host_count_of(const struct mm_host *h, const char *milter, enum mm_figure i, const char *first,
+	const char *second)
+{
+	struct mm_fault why;
+	struct mm_figures *f = mm_figures_new(h->meters, milter, &why);
+	double count = f != NULL ? mm_figures_read(f, i, first, second) : 0;
+	mm_figures_free(f);
+	return count;
+}
+
 struct mm_figures *mm_host_figures(struct mm_host *h)
 {
 	return h->figures;

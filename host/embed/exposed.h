@@ -15,6 +15,9 @@ void mm_host_show_figures(struct mm_host *);
 /* Appends the page. census NULL: the host is one process. False: out of memory. */
 bool mm_host_expose(const struct mm_host *, const struct mm_census *, bool is_open_metrics, struct mm_buffer *out);
 
+/* A counter of a milter; 0: nothing has been counted. */
+double mm_host_count_of(const struct mm_host *, const char *milter, enum mm_figure, const char *first,
+	const char *second);
 struct mm_figures *mm_host_figures(struct mm_host *);           /* those of the host; borrowed */
 /* The worker of a row of the census is dead: its gauges are gone, and what it damaged is mended. */
 void mm_host_recover_meters(struct mm_host *, unsigned index);

@@ -436,6 +436,14 @@ struct mm_store *mm_host_open_store(const struct mm_host *h, const char *file, s
 	return s.identity != NULL ? mm_stores_open_made(s.identity, file, why) : NULL;
 }
 
+void mm_host_each_store(const struct mm_host *h, void (*each)(void *self, const char *file), void *self)
+{
+	struct mm_host_state s;
+	mm_host_find_state(h, &s);
+	if (s.identity != NULL)
+		mm_stores_each_made(s.identity, each, self);
+}
+
 struct mm_buckets *mm_host_open_buckets(const struct mm_host *h, const char *milter, struct mm_fault *why)
 {
 	struct mm_host_state s;

@@ -76,6 +76,8 @@ const char *mm_host_milter_name(const struct mm_host *);
 struct mm_store;
 /* GIVES a store of a file name (MILTER+NAME) that some worker has made; NULL: the fault says why. */
 struct mm_store *mm_host_open_store(const struct mm_host *, const char *file, struct mm_fault *why);
+/* Calls each for the file names of all stores that workers have made. */
+void mm_host_each_store(const struct mm_host *, void (*each)(void *self, const char *file), void *self);
 struct mm_buckets;
 /* GIVES the buckets of a milter's limits, likewise. */
 struct mm_buckets *mm_host_open_buckets(const struct mm_host *, const char *milter, struct mm_fault *why);

@@ -1,5 +1,6 @@
 #include "process/answers.h"
 
+#include "process/events.h"
 #include "process/stored.h"
 #include "embed/exposed.h"
 #include "story/trace.h"
@@ -118,6 +119,12 @@ static void answer_store(struct mm_answers *a, struct mm_control_client *client,
 static void answer_limit(struct mm_answers *a, struct mm_control_client *client, const char *argument)
 {
 	mm_stored_answer_limit(a->host, client, argument);
+}
+
+static void answer_events(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	(void)argument;
+	mm_events_answer(a->host, client);
 }
 
 /* The client reads the memory itself, so that a long list keeps no process busy but its own. */

@@ -74,6 +74,7 @@ static int open_core(lua_State *L)
 	mm_bind_limit(L);
 	mm_bind_tally(L);
 	mm_bind_metric(L);
+	mm_bind_event(L);
 	mm_bind_task(L);
 	mm_bind_dns(L);
 	mm_bind_process(L);

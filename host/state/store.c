@@ -761,6 +761,45 @@ enum mm_store_result mm_store_delete(struct mm_store *s, struct mm_text key, dou
 	return result == MM_STORE_DONE && !was_there ? MM_STORE_NONE : result;
 }
 
+static int put_one(struct mm_store *s, MDB_txn *t, struct mm_text key, const struct mm_record *r, double now)
+{
+	if (is_too_large(s, r))
+		return MDB_MAP_FULL;
+	bool has_room = size_of(s, t, s->records) + pages_of(s, r) < s->options.size_max;
+	int error = has_room ? 0 : make_room(s, t, now, false, r);
+	return error == 0 ? put(s, t, key, r) : error;
+}
+
+enum mm_store_result mm_store_put_each(struct mm_store *s, const struct mm_text *keys, const struct mm_record *records,
+	unsigned count, double now)
+{
+	MDB_txn *t = NULL;
+	enum mm_store_result r = begin_change(s, &t);
+	if (r != MM_STORE_DONE)
+		return r;
+	int error = 0;
+	for (unsigned i = 0; i < count && error == 0; i++)
+		error = is_key(keys[i]) ? put_one(s, t, keys[i], &records[i], now) : MDB_BAD_VALSIZE;
+	s->shared->changes += count;
+	return end_change(s, t, error);
+}
+
+enum mm_store_result mm_store_delete_each(struct mm_store *s, const struct mm_text *keys, unsigned count)
+{
+	MDB_txn *t = NULL;
+	enum mm_store_result r = begin_change(s, &t);
+	if (r != MM_STORE_DONE)
+		return r;
+	int error = 0;
+	for (unsigned i = 0; i < count && error == 0; i++) {
+		error = is_key(keys[i]) ? remove_key(s, t, keys[i]) : MDB_NOTFOUND;
+		if (error == MDB_NOTFOUND)
+			error = 0;
+	}
+	s->shared->changes++;
+	return end_change(s, t, error);
+}
+
 enum mm_store_result mm_store_remove_some(struct mm_store *s, struct mm_text prefix, unsigned count, bool *left)
 {
 	*left = false;

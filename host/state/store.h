@@ -84,6 +84,11 @@ enum mm_store_result mm_store_change(struct mm_store *, struct mm_text key, doub
 
 /* Removes one record. MM_STORE_NONE: there was none. */
 enum mm_store_result mm_store_delete(struct mm_store *, struct mm_text key, double now);
+/* Puts several records at once, all or none of them: one transaction costs about as much as one record. */
+enum mm_store_result mm_store_put_each(struct mm_store *, const struct mm_text *keys, const struct mm_record *records,
+	unsigned count, double now);
+/* Removes several records at once; those that are not there are passed over. */
+enum mm_store_result mm_store_delete_each(struct mm_store *, const struct mm_text *keys, unsigned count);
 /* Removes up to `count` records whose keys begin with prefix. *left: some remain. */
 enum mm_store_result mm_store_remove_some(struct mm_store *, struct mm_text prefix, unsigned count, bool *left);
 enum mm_store_result mm_store_measure(struct mm_store *, struct mm_store_figures *);

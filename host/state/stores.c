@@ -73,6 +73,23 @@ struct mm_store *mm_stores_open_made(const char *identity, const char *file, str
 	return mm_store_open(directory, file, &any, why);
 }
 
+void mm_stores_each_made(const char *identity, void (*each)(void *self, const char *file), void *self)
+{
+	char directory[128], file[2 * MM_STORE_NAME_MAX + 8];
+	memory_of(identity, directory, sizeof directory);
+	DIR *list = opendir(directory);
+	if (list == NULL)
+		return;
+	for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
+		size_t size = strlen(entry->d_name);
+		if (size <= 4 || size >= sizeof file || strcmp(entry->d_name + size - 4, ".mdb") != 0)
+			continue;
+		snprintf(file, sizeof file, "%.*s", (int)(size - 4), entry->d_name);
+		each(self, file);
+	}
+	closedir(list);
+}
+
 static void remove_directory(const char *path)
 {
 	int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -320,6 +337,20 @@ struct mm_store *mm_stores_get(struct mm_stores *all, double number)
 	const struct open_store *o = &all->open[(unsigned)number - 1];
 	tell_news(all, o);
 	return o->store;
+}
+
+int mm_stores_open_place(const struct mm_stores *all, double number, struct mm_fault *why)
+{
+	char path[sizeof all->memory + 2 * MM_STORE_NAME_MAX + 16];
+	if (all->memory[0] == '\0' || !(number >= 1 && number <= all->count)) {
+		mm_fault_set(why, MM_FAULT_BUG, "there is no shared store of this number");
+		return -1;
+	}
+	snprintf(path, sizeof path, "%s/%s.place", all->memory, all->open[(unsigned)number - 1].file);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s", path, strerror(errno));
+	return fd;
 }
 
 struct mm_buffer *mm_stores_scratch(struct mm_stores *all)

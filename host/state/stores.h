@@ -30,6 +30,8 @@ const char *mm_stores_disk(const struct mm_stores *, struct mm_fault *why);
 /* GIVES a store by its file name, MILTER+NAME, only if it was made before. NULL: the fault says why. */
 struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why);
 struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char *milter, struct mm_fault *why);
+/* Calls each for the file names, MILTER+NAME, of the stores in memory that have been made. */
+void mm_stores_each_made(const char *identity, void (*each)(void *self, const char *file), void *self);
 /* Removes the tables in memory of an identity that nobody uses any more. */
 void mm_stores_remove(const char *identity);
 
@@ -51,6 +53,9 @@ unsigned mm_stores_open_tally(struct mm_stores *, const char *milter, struct mm_
 struct mm_tally;
 struct mm_tally *mm_stores_tally(const struct mm_stores *, double number);      /* borrowed; NULL: no such number */
 struct mm_store *mm_stores_get(struct mm_stores *, double number);        /* borrowed; NULL: no such number */
+/* GIVES a descriptor of a file beside a store, for a flock: a place that one process has at a time. -1: the fault says
+ * why; no store that is shared has this number. */
+int mm_stores_open_place(const struct mm_stores *, double number, struct mm_fault *why);
 /* Bytes for one call, BORROWED: cleared, and without a failure. */
 struct mm_buffer *mm_stores_scratch(struct mm_stores *);
 /* Logs that a store is full or broken, but not each time. */

@@ -168,6 +168,17 @@ static void show_fields(struct mm_text line)
 		fputs("\n", stderr);
 }
 
+/* "event of orders: {…}": what a script would have sent. */
+static void show_event(struct mm_text line)
+{
+	char sink[64] = "", event[MM_LOG_LINE_SIZE] = "";
+	mm_log_line_value(line, "sink", sink, sizeof sink);
+	mm_log_line_value(line, "event", event, sizeof event);
+	begin(MM_LEVEL_INFO);
+	fprintf(stderr, "event of %s: ", sink);
+	print_indented(event);
+}
+
 void mm_log_line_show(enum mm_level level, struct mm_text line)
 {
 	struct mm_text event = event_of(line);
@@ -175,6 +186,8 @@ void mm_log_line_show(enum mm_level level, struct mm_text line)
 		show_said(level, line);
 	} else if (is_event(event, "message")) {
 		show_fields(line);
+	} else if (is_event(event, "event")) {
+		show_event(line);
 	} else if (is_event(event, "script_error")) {
 		show_error(level, line);
 	} else if (level >= MM_LEVEL_WARN) {

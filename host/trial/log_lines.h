@@ -1,6 +1,6 @@
 /* trial/log_lines.h -- the host's log as `try` shows it: what scripts print and log, their errors, the fields that they
- * add to the line of a message, and every other warning, each as a person wants to read it; or, on request, every line
- * as it is.
+ * add to the line of a message, the events that they would send, and every other warning, each as a person wants to
+ * read it; or, on request, every line as it is.
  * Reads only lines of the text format that base/log.h writes. */
 #ifndef MM_TRIAL_LOG_LINES_H
 #define MM_TRIAL_LOG_LINES_H

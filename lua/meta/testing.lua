@@ -32,6 +32,7 @@ local testing = {}
 ---@field http moonmilter.testing.World?     { ["GET https://x.example/"] = { status = 200, body = "", headers = {} } }
 ---@field redis moonmilter.testing.World?    { key = "value" }
 ---@field process moonmilter.testing.World?  { ["/usr/bin/check -x"] = { status = 0, stdout = "" } }
+---@field event string|(fun(put: table): boolean?, string?, string?)?  "full" makes every put fail
 ---@field map moonmilter.testing.World?      { ["texthash:/etc/postfix/access"] = { ["ann@example.org"] = "OK" } }
 ---@field modules table<string, string|table>?  source, or a table of plain values, in place of a module
 
@@ -173,7 +174,7 @@ function MTA:metrics() end
 function MTA:complaints() end
 
 --- What scripts asked a fake. Raises on another kind.
----@param kind "dns"|"http"|"redis"|"process"|"map"
+---@param kind "dns"|"http"|"redis"|"process"|"map"|"event"
 ---@return table[]
 function MTA:asked(kind) end
 

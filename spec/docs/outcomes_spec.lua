@@ -5,7 +5,7 @@ local testing = require "moonmilter.testing"
 local read_file = require("spec.support.process").read_file
 
 -- Pages whose snippets are all here; new pages have specs of their own.
-local PAGES = { "dns", "http", "redis", "socket", "process", "tasks", "timer", "moonmilter", "log", "map",
+local PAGES = { "dns", "http", "redis", "socket", "process", "tasks", "timer", "moonmilter", "log", "event", "map",
   "postfix", "scripting" }
 
 local function headers(...) return { { "From", "ann@example.org" }, { "To", "bob@example.com" }, { "Date", "today" },
@@ -183,6 +183,17 @@ local SNIPPETS = {
     { act = fields(), outcome = "ann@example.org asks for bob@example.com" },
     { act = function(mta) return mta:message { headers = { { "From", "a@x" } } } end, outcome = "no Date",
       complains = true },
+  } },
+  { "event", 'kind = "report"', {
+    { act = function(mta)
+      mta:message { headers = { { "X-Report", "yes" } } }
+      local asked = mta:asked "event"
+      return asked[1].sink .. ": " .. asked[1].event.from
+    end, outcome = "mail: ann@example%.org" },
+    { act = function(mta)
+      mta:message { headers = { { "From", "a@x" } } }
+      return "put " .. #mta:asked "event"
+    end, outcome = "put 0" },
   } },
   { "log", "is_list = ", {
     { act = fields(), outcome = "country=NL is_list=false score=5%.2" },

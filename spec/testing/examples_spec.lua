@@ -113,6 +113,12 @@ local DEEDS = {
   ["footer-text-html"] = { { message = {}, outcome = "line two.*Beispiel GmbH" } },
   ["from-spoofing"] = { { message = { headers = { { "From", '"ceo@bank.example" <x@elsewhere.example>' } } },
     outcome = "reject at eom: 550 5%.7%.1 From shows bank%.example but is x@elsewhere%.example" } },
+  ["event-verdicts"] = {
+    { message = { headers = { { "Message-ID", "<1@x>" } } }, outcome = "accept at eom" },
+    { message = { headers = { { "From", "ann@example.org" } } },
+      outcome = "reject at eom: 550 5%.7%.1 Message%-ID is missing" },
+    { options = { event = "full" }, message = { headers = { { "Message-ID", "<1@x>" } } }, outcome = "accept at eom" },
+  },
   ["attachment-metrics"] = { { message = {}, outcome = "accept at eom" } },
   callout = {
     { options = { settings = { directory = "http://directory.example/" },

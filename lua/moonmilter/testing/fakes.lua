@@ -1,6 +1,6 @@
---- Fakes of the outside world: DNS, HTTP, Redis and processes answer from tables or functions of the test. The modules
--- that scripts require are replaced inside the scripts' own Lua (fake/*.lua); they send their questions here, as text,
--- where they are noted and answered.
+--- Fakes of the outside world: DNS, HTTP, Redis, processes and receivers of events answer from tables or functions of
+-- the test. The modules that scripts require are replaced inside the scripts' own Lua (fake/*.lua); they send their
+-- questions here, as text, where they are noted and answered.
 local value = require "moonmilter.testing.value"
 
 local fakes = {}
@@ -10,7 +10,7 @@ Fakes.__index = Fakes
 
 -- option -> the module that it replaces
 local KINDS = { dns = "moonmilter.dns", http = "moonmilter.http", redis = "moonmilter.redis",
-  process = "moonmilter.process", map = "moonmilter.map" }
+  process = "moonmilter.process", map = "moonmilter.map", event = "moonmilter.event" }
 
 local answers = {}
 
@@ -94,6 +94,12 @@ function answers.map(world, spec, key)
     return nil, entry, entry
   end
   return entry[key]
+end
+
+-- event = "full" makes every put fail; a function of { sink = "…", event = {…} } says what put returns: true, or nil, a
+-- text and a code
+function answers.event()
+  return true
 end
 
 -- Maps that ask a service which another fake answers.

@@ -642,7 +642,7 @@ function MTA:complaints()
   return list
 end
 
---- What scripts asked a fake: "dns", "http", "redis", "process" or "map".
+--- What scripts asked a fake: "dns", "http", "redis", "process", "map" or "event".
 function MTA:asked(kind)
   return self.owner.fakes.asked[kind] or blame.raise(("asked: there is no fake %q"):format(tostring(kind)))
 end
