@@ -75,13 +75,17 @@ local function check_number(options, name, least, most)
   end
 end
 
--- The default name is part of the spool's: another path is another sink.
-local function name_of(to, shown)
+-- The default name is part of the spool's: another path is another sink. Of a URL the path may be a secret.
+local function name_of(to)
   local words = {}
-  for word in shown:gsub("^%a+:", ""):gmatch "[%w_.]+" do
+  for word in to.shown:gsub("^%a+:", ""):gmatch "[%w_.]+" do
     words[#words + 1] = word
   end
-  return (table.concat(words, "-"):gsub("^%.+", ""):sub(1, 40)) .. (to:match "^rediss?:" and "-stream" or "")
+  local name = table.concat(words, "-"):gsub("^%.+", ""):sub(1, 36)
+  if to.id == to.shown then
+    return name
+  end
+  return name .. ("-%02x%02x%02x%02x"):format(core.hash.digest("sha256", to.id):byte(1, 4))
 end
 
 local function check_options(given)
@@ -147,9 +151,9 @@ local function make(options)
   options = check_options(options)
   check_ranges(options)
   local to = receiver.new(options, fail)
-  local name = options.name or name_of(options.to, to.shown)
+  local name = options.name or name_of(to)
   if known[name] then
-    if known[name].to ~= to.shown then
+    if known[name].receiver.id ~= to.id then
       fail("sink %s goes to %s already; give this one another name", name, known[name].to)
     end
     return known[name]

@@ -127,7 +127,7 @@ describe("the test kit", function()
     local mta = testing.start { script = script }
     mta:message {}
     assert.same({ { sink = "mail", event = { from = "ann@example.org", list = { 1, 2 } } } }, mta:asked "event")
-    assert.matches("https://collect.example/mail kept", table.concat(mta:log(), "\n"):gsub("\\x09", " "))
+    assert.matches("https://collect.example kept", table.concat(mta:log(), "\n"):gsub("\\x09", " "))
     mta:close()
     mta = testing.start { script = script, event = "full" }
     mta:message {}

@@ -59,8 +59,8 @@ end
 --- options: of the sink, as Lua; default: the web server of this run.
 function Run:start(options, more)
   more = more or {}
-  local web = ('to = "https://localhost:%d/in?key=QUERYSECRET", ca = "%s/good.pem", token = "TOKENSECRET", timeout = 2')
-    :format(self.port, self.directory)
+  local web = ('to = "https://localhost:%d/PATHSECRET?key=QUERYSECRET", token = "TOKENSECRET", ca = "%s/good.pem", '
+    .. 'timeout = 2'):format(self.port, self.directory)
   self.h = host.start { workers = more.workers or 2, arguments = { "--state_dir=" .. self.directory .. "/state" },
     scripts = self:script(options or self.options or web, more.filler), life = 300 }
   if (more.workers or 2) > 0 then self.h:wait_serving(more.workers or 2, 20) end

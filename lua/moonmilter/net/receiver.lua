@@ -5,7 +5,8 @@
 --   "refused", text       the receiver does not take these events, whenever they come: HTTP 400, 413, 415, 422
 --   "failed", text, retry_after?       everything else: they are sent again, after so many seconds if it says so
 --
--- Texts name the receiver without user, password, query and token, because they go to the log.
+-- Texts name a web server by its host alone, without user, password, path, query and token, because they go to the log:
+-- the path may be a secret, too, as that of a webhook is.
 local codec = require "moonmilter.codec"
 local core = require "moonmilter.core"
 local http = require "moonmilter.http"
@@ -104,7 +105,7 @@ local function decode(text)
   end))
 end
 
--- http(s)://[user[:password]@]host…[?query] -> without user and password, both, and what may be shown
+-- http(s)://[user[:password]@]host[/path][?query] -> without user and password, both, what may be shown, path, query
 local function split_url(url)
   local scheme, rest = url:match "^(https?://)(.+)$"
   if not scheme then
@@ -115,12 +116,12 @@ local function split_url(url)
   if (host or authority) == "" then
     return nil
   end
-  return scheme .. (host or authority) .. path, user and decode(user), scheme .. (host or authority)
-    .. path:match "^[^?#]*", path:match "%?([^#]+)"
+  return scheme .. (host or authority) .. path, user and decode(user), scheme .. (host or authority),
+    path:match "^[^?#]*", path:match "%?([^#]+)"
 end
 
 local function new_web(o, fail)
-  local url, user, shown, query = split_url(o.to)
+  local url, user, shown, path, query = split_url(o.to)
   if not url then
     fail("to is no URL of a web server; write \"https://HOST/PATH\"")
   end
@@ -144,9 +145,10 @@ local function new_web(o, fail)
     headers.Authorization = "Basic " .. codec.base64_encode(user)
     secrets[#secrets + 1] = user:match ":(.+)$"
   end
+  secrets[#secrets + 1] = #path >= 8 and path or nil
   secrets[#secrets + 1] = query
-  return setmetatable({ shown = shown, url = url, headers = headers, secrets = secrets, timeout = o.timeout, ca = o.ca,
-    certificate = o.certificate, key = o.key, verify = o.verify }, Web)
+  return setmetatable({ shown = shown, id = url, url = url, headers = headers, secrets = secrets, timeout = o.timeout,
+    ca = o.ca, certificate = o.certificate, key = o.key, verify = o.verify }, Web)
 end
 
 -- ---- files ----
@@ -167,7 +169,7 @@ local function new_file(o, fail)
   if not path or path:find "%z" then
     fail("to is %q; a file has an absolute path: \"file:/var/log/events.json\"", o.to)
   end
-  return setmetatable({ shown = o.to, path = path }, File)
+  return setmetatable({ shown = o.to, id = o.to, path = path }, File)
 end
 
 -- ---- streams ----
@@ -214,7 +216,8 @@ local function new_stream(o, fail)
   if not ok then
     fail("%s", (tostring(client):gsub("^.-:%d+: ", "")))
   end
-  return setmetatable({ shown = ("%s://%s/%s"):format(scheme, host, path), client = client, stream = decode(path),
+  local shown = ("%s://%s/%s"):format(scheme, host, path)
+  return setmetatable({ shown = shown, id = shown, client = client, stream = decode(path),
     maxlen = o.maxlen }, Stream)
 end
 
@@ -222,7 +225,7 @@ local KINDS = { http = new_web, https = new_web, file = new_file, redis = new_st
 
 --- The receiver that `to` names. fail(format, …) raises.
 ---@param options table  checked options of event.sink
----@return table receiver  shown: for people; :send(ids, lines)
+---@return table receiver  shown: for people; id: what tells it from others; :send(ids, lines)
 function receiver.new(options, fail)
   local new = KINDS[options.to:match "^(%a+):" or ""]
   if not new then
