@@ -321,7 +321,7 @@ with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilt
 	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)"
 ASAN_SPECS ?= spec/base spec/auth spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress \
-	spec/async spec/attack spec/mail spec/map spec/fault spec/embed spec/state $(PURE_MTA_SPECS)
+	spec/async spec/attack spec/mail spec/map spec/fault spec/embed spec/state spec/event $(PURE_MTA_SPECS)
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all

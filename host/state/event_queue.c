@@ -40,7 +40,7 @@ enum mm_store_result mm_event_queue_read(struct mm_store *s, double now, struct 
 	enum mm_store_result r = mm_store_measure(s, &f);
 	if (r != MM_STORE_DONE)
 		return r;
-	*q = (struct mm_event_queue){ .bytes = f.size, .aside = count_aside(s, now) };
+	*q = (struct mm_event_queue){ .bytes = f.size, .aside = count_aside(s, now), .error = { "", 0 } };
 	if (mm_store_next(s, key, mm_text_of("q:"), now, &key, &record) == MM_STORE_DONE)
 		q->oldest = time_of(key);
 	bool has_error = mm_store_get(s, mm_text_of("error"), now, &record) == MM_STORE_DONE;
