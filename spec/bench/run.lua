@@ -50,6 +50,10 @@ local WORKLOADS = {
     beside = "rcpt and eom only", targets = {} },
   { name = "Redis limit by hand, every message", script = "redis_take", redis = true, load = "--edits 1",
     beside = "rcpt and eom only", targets = {} },
+  { name = "an event, every message", script = "event", load = "--edits 1",
+    beside = "rcpt and eom only", targets = {} },
+  { name = "two fields of the log line, every message", script = "log_fields", log = "info", load = "--edits 1",
+    beside = "rcpt and eom only", targets = {} },
   { name = "every handler", script = "every_handler", work = "every_handler", steps = STEPS_EVERY, others = true,
     quiet = true, load = "--edits 1", targets = { libmilter = 1 / 5, responder = 1.6 } },
   { name = "every handler, logging each message", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
@@ -207,7 +211,7 @@ local function find_available()
 end
 
 local function takes_part(name, workload)
-  if workload.redis then return false end
+  if not workload.work then return false end
   if name == "libmilter NR_HDR" then return workload.quiet end
   if name == "moonmilter in C" then return not workload.beside and not workload.log and not workload.no_responder end
   if name == "pymilter" or name == "PMilter" then return workload.others and not options.quick end
@@ -639,6 +643,7 @@ for _, workload in ipairs(WORKLOADS) do
     for name, result in pairs(measure(family)) do results[name] = result end
   end
 end
+os.remove "/dev/shm/moonmilter-bench-events"
 if redis then stop(redis) end
 local idle = wanted "idle" and measure_idle()
 local asleep = wanted "asleep" and measure_asleep()
