@@ -14,6 +14,7 @@ local event = {}
 ---@field batch integer?     events that are sent at once, 1 to 10000, default 500
 ---@field flush number?      seconds between two looks for events, default 1
 ---@field timeout number?    seconds that a delivery may take, default 10
+---@field retry number?      most seconds between two tries, default 60
 ---@field token string?      of a web server: Authorization: Bearer
 ---@field headers table<string, string>?  of a web server
 ---@field ca string?         file or directory of certificates; default: the system's

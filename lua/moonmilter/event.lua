@@ -33,6 +33,7 @@ local ROWS = {
   batch = { "number", 500 }, -- events that are sent at once
   flush = { "number", 1 }, -- seconds that an event waits for others
   timeout = { "number", 10 }, -- seconds of one delivery
+  retry = { "number", 60 }, -- most seconds between two tries
   -- web servers
   token = { "string" }, -- Authorization: Bearer
   headers = { "table" },
@@ -113,6 +114,7 @@ local function check_ranges(options)
   check_number(options, "batch", 1, BATCH_MAX)
   check_number(options, "flush", 0.01, 3600)
   check_number(options, "timeout", 0.1, 300)
+  check_number(options, "retry", 0.1, 3600)
   check_number(options, "maxlen", 1, 2 ^ 40)
   if options.name and (not options.name:find "^[%w_-][%w_.-]*$" or #options.name > 48) then
     fail("name is %q; it has 1 to 48 letters, digits, \"_\", \"-\" and \".\"", options.name)
@@ -159,8 +161,8 @@ local function make(options)
     return known[name]
   end
   local sink = setmetatable({ name = name, to = to.shown, receiver = to, max = tostring(options.max),
-    batch = math.floor(options.batch), flush = options.flush, ids = {}, lines = {}, bytes = 0, dropped = 0,
-    random = ("%08x"):format(core.random() * 2 ^ 32), count = 0 }, Sink)
+    batch = math.floor(options.batch), flush = options.flush, retry = options.retry, ids = {}, lines = {}, bytes = 0,
+    dropped = 0, random = ("%08x"):format(core.random() * 2 ^ 32), count = 0 }, Sink)
   open(sink, options)
   known[name] = sink
   return sink

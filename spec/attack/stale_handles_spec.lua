@@ -452,6 +452,7 @@ describe("every kind of thing that a script can keep is among them:", function()
       "/redis.lua", "net/cluster.lua", "net/lists.lua", "net/question.lua", "net/redis_node.lua",
       "net/sentinel.lua", -- clients, made for all sessions
       "net/subscription.lua", -- a socket: row tcp
+      "/event.lua", "net/receiver.lua", -- sinks, made for all sessions
       "/greylist.lua", "/limit.lua", "/memo.lua", "/store.lua", -- what all workers of the host share
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals
       "runtime/prompt.lua", -- the globals of moonmilter eval

@@ -8,7 +8,7 @@ local sinks = {}
 -- MAIL FROM:<100.tag@x> puts 100 events, each with its number and the tag; the reply says how many were kept.
 local SCRIPT = [[
   local event = require "moonmilter.event"
-  local sink = event.sink{ name = "s", flush = 0.05, %s }
+  local sink = event.sink{ name = "s", flush = 0.05, retry = 1, %s }
   function on_mail(ctx, sender)
     local count, tag = sender:match "^(%%d+)%%.([%%w-]+)@"
     local kept = 0

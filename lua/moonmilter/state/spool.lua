@@ -13,7 +13,8 @@ local spool = {}
 local raw, now, timer_sleep = core.event, core.now, wait.wrap(core.timer_sleep)
 
 local LOOK = 1 -- seconds between looks whether the place is free
-local FIRST, MOST = 0.5, 60 -- seconds between tries: doubled after each failure, less up to a half at random
+local FIRST = 0.5 -- seconds between tries: doubled after each failure up to `retry`, less up to a half at random
+local EPISODE = 10 -- seconds without a drop after which events are kept again
 local RETRY_AFTER_MAX = 3600 -- seconds that a receiver may ask for
 local BYTES_MAX = 1024 * 1024 -- of a batch
 local ASIDE_MAX = 100 -- events that the receiver does not take and that are kept
@@ -36,7 +37,7 @@ local function fail(sink, text, retry_after)
       waiting(sink))
   end
   raw.note(sink.number, text)
-  local pause = math.min(MOST, FIRST * 2 ^ math.min(sink.failures - 1, 10)) * (0.5 + core.random() / 2)
+  local pause = math.min(sink.retry, FIRST * 2 ^ math.min(sink.failures - 1, 10)) * (0.5 + core.random() / 2)
   return math.max(pause, math.min(retry_after or 0, RETRY_AFTER_MAX))
 end
 
@@ -115,7 +116,7 @@ function spool.drop(sink, count, code)
       or "its spool fails: " .. tostring(code)
     log.warn("event sink %s: events are dropped: %s", sink.name, why)
   end
-  sink.dropped = sink.dropped + count
+  sink.dropped, sink.dropped_at = sink.dropped + count, now()
 end
 
 local function end_drops(sink)
@@ -141,7 +142,7 @@ function spool.write(sink)
   if not ok then
     spool.drop(sink, count, code)
     return nil, code
-  elseif sink.dropped > 0 then
+  elseif sink.dropped > 0 and now() - sink.dropped_at > EPISODE then -- a spool that is full has room for a few, too
     end_drops(sink)
   end
   return true
