@@ -112,6 +112,24 @@ describe("an https map", function()
     assert.matches("^1/nil/4/", ask "a")
   end)
 
+  it("serves the last good version while a body is cut off, comes too slowly, is empty or is none, then the new one",
+    function()
+      publish("list", "ann 0\nbob two\n")
+      start "list#texthash"
+      becomes "0/nil/2/good"
+      for i, row in ipairs { { order = "cut" }, { order = "slow 20" }, { text = "" }, { text = "# nothing\n" },
+        { text = "\0\1\2" }, { order = "status 404" } } do
+        local last = ("%d/nil/2/"):format(i - 1)
+        if row.order then publish("list.order", row.order) end
+        publish("list", row.text or ("ann %d\nbob two\n"):format(i))
+        becomes(last .. "bad")
+        for _ = 1, 4 do assert.matches("^%d+/nil/2/", ask()) end -- of either worker; one asks the server
+        process.run("rm -f " .. directory .. "/list.order")
+        publish("list", ("ann %d\nbob two\n"):format(i))
+        becomes(i .. "/nil/2/good")
+      end
+    end)
+
   it("takes only what the key has signed", function()
     process.run(("cd %s && openssl genpkey -algorithm ed25519 -out sign.pem && openssl pkey -in sign.pem -pubout "
       .. "-out sign.pub"):format(directory))
@@ -127,6 +145,19 @@ describe("an https map", function()
     publish("list", "ann forged\nbob two\n")
     assert(process.wait_until(10, function() return h:log():find "the signature is not that of the key" end))
     assert.matches("^one/nil/2/", ask())
+    publish("list", "ann later\nbob two\n")
+    sign "list"
+    becomes "later/nil/2/good"
+    publish("list.sig", "no signature")
+    publish("list", "ann forged\nbob two\n")
+    becomes "later/nil/2/bad"
+    process.run("rm -f " .. directory .. "/list.sig")
+    publish("list", "ann unsigned\nbob two\n")
+    local before = requests "/list 200"
+    assert(process.wait_until(10, function() return requests "/list 200" > before end))
+    for _ = 1, 4 do assert.is_nil(ask():find "unsigned") end
+    sign "list"
+    becomes "unsigned/nil/2/good"
   end)
 
   it("serves the last good version after a restart, while the server is gone", function()
