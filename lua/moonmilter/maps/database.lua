@@ -129,6 +129,15 @@ function Database:close()
   core.database.close(self.handle)
 end
 
+--- A class of sources, each with its `database`: with the methods that all of them have.
+function database.source_class()
+  local Source = {}
+  Source.__index = Source
+  function Source:info() return self.database:info() end
+  function Source:close() self.database:close() end
+  return Source
+end
+
 --- Opens it; raises a text. Nothing is connected before the first question.
 ---@param driver string
 ---@param servers moonmilter.maps.Server[]

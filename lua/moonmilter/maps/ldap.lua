@@ -172,8 +172,7 @@ end
 
 -- ---- the map ----
 
-local Source = {}
-Source.__index = Source
+local Source = database.source_class()
 
 ---@return string? value, string? text, string? code
 function Source:get(key)
@@ -192,14 +191,6 @@ function Source:get(key)
     return nil, search.text, search.code
   end
   return search.values[1] and table.concat(search.values, ",") or nil
-end
-
-function Source:info()
-  return self.database:info()
-end
-
-function Source:close()
-  self.database:close()
 end
 
 -- ---- opening ----

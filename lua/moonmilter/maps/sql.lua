@@ -37,8 +37,7 @@ local KINDS = {
   sqlite = { known = { dbpath = true }, settings = {} },
 }
 
-local Source = {}
-Source.__index = Source
+local Source = database.source_class()
 
 -- Rows to the value.
 local function joined(self, rows, parts)
@@ -72,14 +71,6 @@ function Source:get(key)
     return nil, text, code
   end
   return joined(self, rows, parts)
-end
-
-function Source:info()
-  return self.database:info()
-end
-
-function Source:close()
-  self.database:close()
 end
 
 -- The query, or one that is made of the parameters that were before it.
