@@ -9,6 +9,8 @@
 #   make install     DESTDIR, PREFIX; make uninstall removes it
 #   make lint        the rules of the tree (spec/lint/), luacheck, clang if it is installed
 #   make asan        specs in a host built with ASan and UBSan; make valgrind: specs of the pure folders
+#   make tsan        programs that embed hosts, built with ThreadSanitizer
+#   make abi         compares the library's binary interface with that of a commit: SINCE=v0.1.0
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
 #   make fuzz        a minute for each target; FUZZ="engine edits" chooses targets, FUZZ_SECONDS=3600 the time
 #   make fuzz-quick  300 seconds over all targets, two at a time
@@ -84,7 +86,7 @@ LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	liblmdb-dev libidn2-dev libmicrohttpd-dev libpcre2-dev libssl-dev libsystemd-dev lua-lpeg
-PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket \
+PACKAGES_TEST  := g++ libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket \
 	lua-sec libglib2.0-dev libuv1-dev lua-redis lua-yaml man-db miltertest patch redis-server redis-tools \
 	prometheus dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
@@ -93,8 +95,8 @@ PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-file
 # For the specs of the web page, which need a real browser.
 PACKAGES_BROWSER := chromium chromium-driver fonts-dejavu-core
 
-.PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
-	packages-build packages-test packages-browser present product
+.PHONY: all run test test-debian test-all check lint objects asan tsan abi one-byte gc valgrind install uninstall clean \
+	help packages-build packages-test packages-browser present product
 
 all: product $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a $(BUILD)/test/library.a
 
@@ -288,6 +290,7 @@ test-debian:
 test-all: test
 	SLOW=1 spec/run
 	@$(MAKE) --no-print-directory asan
+	@$(MAKE) --no-print-directory tsan
 	@$(MAKE) --no-print-directory gc
 	@$(MAKE) --no-print-directory valgrind
 	@$(MAKE) --no-print-directory one-byte
@@ -326,6 +329,29 @@ asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
 	@$(call with_sanitizers,build/asan) spec/run $(wildcard $(ASAN_SPECS))
+
+# Programs that embed hosts again with ThreadSanitizer: hosts on several threads, wake-ups from threads, loops of other
+# libraries. The MTA that some specs need is the program of the usual build.
+TSAN_SPECS ?= $(addprefix spec/embed/,embed_spec.lua filter_spec.lua loops_spec.lua processes_spec.lua)
+tsan: packages-build packages-test all
+	@$(MAKE) --no-print-directory BUILD=build/tsan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+		SANITIZE="-fsanitize=thread" build/tsan/libmoonmilter.so build/tsan/libmoonmilter.a
+	@MOONMILTER_TESTLIB=build/tsan/test/libmoonmilter_test.so MOONMILTER=build/moonmilter \
+		spec/run $(wildcard $(TSAN_SPECS))
+
+# The binary interface of the shared library, types of the public headers included, against that of another commit:
+# make abi SINCE=v0.1.0. Programs that were built with that one must run with this one, so any change fails but new
+# functions. After a release, what changes more needs a new soname.
+SINCE ?= HEAD
+abi: packages-build all
+	$(call install_packages,abigail-tools git)
+	@rm -rf build/abi && mkdir -p build/abi/tree build/abi/old build/abi/new
+	@git archive $(SINCE) | tar -x -C build/abi/tree
+	@$(MAKE) --no-print-directory -s -C build/abi/tree BUILD=build build/libmoonmilter.so
+	@cp build/abi/tree/host/moonmilter*.h build/abi/old && cp host/moonmilter*.h build/abi/new
+	@abidiff --no-show-locs --no-added-syms --drop-private-types --headers-dir1 build/abi/old \
+		--headers-dir2 build/abi/new build/abi/tree/build/libmoonmilter.so $(BUILD)/libmoonmilter.so
+	@echo "make abi: programs that were built with $(SINCE) run with this library"
 
 # Everything that uses sockets again, with reads and writes of one byte, and of none every other time
 # (spec/fault/one_byte.c): the host, its peers, and the specs themselves.

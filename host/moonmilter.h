@@ -1,8 +1,8 @@
 /* moonmilter.h -- the public API of libmoonmilter: a host that runs milters written in Lua.
  *
- * A host owns its milters with their scripts and sockets. A process may have several hosts; only one thread at a time
- * may use a host. A host runs on a libev loop of its own or on yours. It needs no sockets: you can pass the bytes that
- * an MTA would send to mm_feed_bytes() and read the replies with mm_feed_output().
+ * A host owns its milters with their scripts and sockets. A process may have several hosts, also on several threads at
+ * once; only one thread at a time may use a host. A host runs on a libev loop of its own or on yours. It needs no
+ * sockets: you can pass the bytes that an MTA would send to mm_feed_bytes() and read the replies with mm_feed_output().
  *
  * A function that can fail returns false or NULL and fills a struct mm_error, unless you pass NULL for it, with a code
  * for programs and a sentence for people. Unless stated otherwise, functions borrow strings and arrays for the call
@@ -65,7 +65,7 @@ enum mm_error_reason {
 	MM_REASON_WRONG_STAGE,
 	MM_REASON_TOO_LARGE,                    /* too long, or too many */
 	MM_REASON_TOO_LATE,                     /* the handler is over, or another one runs */
-	MM_REASON_IN_USE,                       /* a socket */
+	MM_REASON_IN_USE,                       /* a socket, a pid file, or what one host of a process has */
 	MM_REASON_NOT_ALLOWED,                  /* the system refuses */
 	MM_REASON_BIND,                         /* a socket cannot be opened for another reason */
 	MM_REASON_USER,                         /* a user or group of the system is unknown or unfit */
@@ -205,8 +205,9 @@ struct mm_host_options {
 	const char *const *set;                 /* other keys of the file, as "key=value" */
 	bool               no_sockets;          /* open no listeners: bytes come through mm_feed_bytes() */
 	bool               drop_rights;         /* if root: become the configured user after binding, or fail */
-	bool               handle_signals;      /* SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens the log;
-	                                         * SIGPIPE is ignored */
+	/* SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens the log; SIGPIPE is ignored. One host of a process
+	 * can have it at a time. */
+	bool               handle_signals;
 	/* End scripts that exceed cpu_slice or cpu_session. Takes SIGVTALRM, SIGPROF, the signals of a crash, and a
 	 * timer for the calling thread, so only one host of a process can have it. */
 	bool               guard_scripts;
@@ -288,6 +289,13 @@ MM_API unsigned mm_host_session_count(const struct mm_host *);
 MM_API void mm_host_describe(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
 /* Ends open sessions with a temporary failure, closes the host's feeds and frees it. NULL is fine. */
 MM_API void mm_host_free(struct mm_host *);
+/* In a child process of fork(), instead of every other call for the host: it is the parent's, which serves on. Closes
+ * the child's copies of its descriptors, so that MTAs and servers see when the parent closes theirs, and gives signals
+ * back. Runs no handler, sends nothing, and removes no file; memory stays until the child ends. Do not use the host
+ * afterwards, nor turn a loop that it was handed; with such a loop, connections of scripts to servers stay open until
+ * the child executes a program or ends. A child that does one of these at once need not call it: all descriptors close
+ * then (O_CLOEXEC). The child may make hosts of its own. NULL is fine. */
+MM_API void mm_host_after_fork(struct mm_host *);
 
 /* ---- events: what handlers of a filter in C can do ----
  * An event is valid for the call, and after MM_DECISION_LATER until it is finished or cancelled. It is the same pointer

@@ -3,6 +3,7 @@
 #include <ev.h>
 #include <stdint.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -114,9 +115,20 @@ double mm_clock_cpu(void)
 	return (double)real_ns(CLOCK_THREAD_CPUTIME_ID) / 1e9;
 }
 
+/* The first loop of a process finds out what the system has, and keeps that in plain variables of libev: hosts on
+ * several threads must not do so at once. */
+void *mm_clock_new_loop(void)
+{
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	pthread_mutex_lock(&mutex);
+	struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+	pthread_mutex_unlock(&mutex);
+	return loop;
+}
+
 void mm_clock_adopt(void)
 {
-	struct ev_loop *first = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+	struct ev_loop *first = mm_clock_new_loop();
 	if (first != NULL)
 		ev_loop_destroy(first);
 }

@@ -60,6 +60,8 @@ static inline uint64_t mm_clock_ticks(void)
 bool mm_clock_make_virtual(double wall);
 void mm_clock_make_real(void);
 
+/* GIVES a struct ev_loop; NULL: out of memory or descriptors. Safe in any thread, as ev_loop_new() is not. */
+void *mm_clock_new_loop(void);
 /* Makes this library's copy of libev ready for a loop that another copy has made: a copy learns which clocks the system
  * has when it makes its first loop. Until then it counts in wall time, and no timer that it starts ever fires. */
 void mm_clock_adopt(void);

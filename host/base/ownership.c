@@ -1,8 +1,8 @@
 #include "base/ownership.h"
 
-#include <grp.h>
+#include "base/users.h"
+
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +25,7 @@ void mm_trusted_users_add(struct mm_trusted_users *t, uid_t user)
 /* A group that nobody but the owner is in: many systems give each user such a group, and files its write bit. */
 static bool is_owners_own(const struct stat *s)
 {
-	const struct passwd *p = getpwuid(s->st_uid);
-	const struct group *g = getgrgid(s->st_gid);
-	return p != NULL && g != NULL && p->pw_gid == s->st_gid && g->gr_mem[0] == NULL;
+	return mm_users_is_own_group(s->st_uid, s->st_gid);
 }
 
 /* who: S_IWGRP or S_IWOTH */
@@ -44,15 +42,13 @@ static bool group_may_write(const struct stat *s)
 
 static enum mm_ownership tell_owner(const char *path, const struct stat *s, struct mm_fault *why)
 {
-	const struct passwd *p = getpwuid(s->st_uid);
+	bool is_name;
 	char name[48];
-	if (p != NULL)
-		snprintf(name, sizeof name, "\"%.40s\"", p->pw_name);
-	else
-		snprintf(name, sizeof name, "%u", (unsigned)s->st_uid);
-	mm_fault_set(why, MM_FAULT_CONFIG, "%.400s belongs to user %s, who could change what the service does; "
-		"chown root %.400s, or trust that user: owners = { %s%s%s }", path, name, path, p != NULL ? "" : "\"",
-		name, p != NULL ? "" : "\"");
+	mm_users_name(s->st_uid, name, sizeof name, &is_name);
+	const char *quote = is_name ? "\"" : "";
+	mm_fault_set(why, MM_FAULT_CONFIG, "%.400s belongs to user %s%s%s, who could change what the service does; "
+		"chown root %.400s, or trust that user: owners = { \"%s\" }", path, quote, name, quote, path,
+		name);
 	return MM_OWNERSHIP_FOREIGN;
 }
 
@@ -65,11 +61,9 @@ static enum mm_ownership tell_all(const char *path, struct mm_fault *why)
 
 static enum mm_ownership tell_group(const char *path, const struct stat *s, struct mm_fault *why)
 {
-	const struct group *g = getgrgid(s->st_gid);
-	char number[16];
-	snprintf(number, sizeof number, "%u", (unsigned)s->st_gid);
+	char name[48];
 	mm_fault_set(why, MM_FAULT_CONFIG, "%.400s: the members of group %.40s may write there; chmod g-w %.400s", path,
-		g != NULL ? g->gr_name : number, path);
+		mm_users_group_name(s->st_gid, name, sizeof name), path);
 	return MM_OWNERSHIP_SHARED;
 }
 

@@ -1,9 +1,10 @@
 #include "base/safe_path.h"
 
+#include "base/users.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -85,11 +86,12 @@ static bool is_in_procfs(int directory)
 static bool refuse_link(struct walk *w, const struct stat *link)
 {
 	char text[512];
-	const struct passwd *owner = getpwuid(link->st_uid);
+	char name[48];
+	bool is_name;
+	mm_users_name(link->st_uid, name, sizeof name, &is_name);
 	snprintf(text, sizeof text, "is a symbolic link of user %s%.40s%s, which root does not follow: it is root's "
 		"own only where root alone may write; name the place that it leads to, or use a directory of root",
-		owner != NULL ? "\"" : "", owner != NULL ? owner->pw_name : "without a name",
-		owner != NULL ? "\"" : "");
+		is_name ? "\"" : "", is_name ? name : "without a name", is_name ? "\"" : "");
 	return fail(w, ELOOP, text);
 }
 

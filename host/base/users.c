@@ -73,3 +73,39 @@ bool mm_users_find_group(const char *key, const char *text, gid_t *id, struct mm
 		return refuse(key, "group", text, error, why);
 	return true;
 }
+
+char *mm_users_name(uid_t id, char *to, size_t size, bool *is_name)
+{
+	char entry[ENTRY_SIZE];
+	struct passwd p, *found = NULL;
+	getpwuid_r(id, &p, entry, sizeof entry, &found);
+	if (is_name != NULL)
+		*is_name = found != NULL;
+	if (found != NULL)
+		snprintf(to, size, "%s", found->pw_name);
+	else
+		snprintf(to, size, "%u", (unsigned)id);
+	return to;
+}
+
+char *mm_users_group_name(gid_t id, char *to, size_t size)
+{
+	char entry[ENTRY_SIZE];
+	struct group g, *found = NULL;
+	getgrgid_r(id, &g, entry, sizeof entry, &found);
+	if (found != NULL)
+		snprintf(to, size, "%s", found->gr_name);
+	else
+		snprintf(to, size, "%u", (unsigned)id);
+	return to;
+}
+
+bool mm_users_is_own_group(uid_t user, gid_t group)
+{
+	char user_entry[ENTRY_SIZE], group_entry[ENTRY_SIZE];
+	struct passwd p, *u = NULL;
+	struct group one, *g = NULL;
+	getpwuid_r(user, &p, user_entry, sizeof user_entry, &u);
+	getgrgid_r(group, &one, group_entry, sizeof group_entry, &g);
+	return u != NULL && g != NULL && u->pw_gid == group && g->gr_mem[0] == NULL;
+}

@@ -6,6 +6,8 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <pthread.h>
+
 #define MEMBERS_SHOWN 96         /* more than ctx has */
 #define FACT_LISTS    4          /* files that add facts */
 
@@ -215,12 +217,17 @@ void mm_ctx_end(struct mm_script_session *ss)
 	mm_vault_drop(L, &ss->client_table);
 }
 
+/* Hosts on several threads may make their first states at once; later ones find every row, and change nothing. */
 static void note_facts(const struct mm_ctx_fact *rows, const struct mm_ctx_fact *end)
 {
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 	struct fact_list *list = fact_lists;
+	pthread_mutex_lock(&mutex);
 	while (list->rows != NULL && list->rows != rows)
 		list++;
-	*list = (struct fact_list){ rows, end };
+	if (list->rows == NULL)
+		*list = (struct fact_list){ rows, end };
+	pthread_mutex_unlock(&mutex);
 }
 
 void mm_ctx_add_facts(lua_State *L, const struct mm_ctx_fact *rows)

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,6 +57,16 @@ static struct mm_database_setting *push_settings(lua_State *L, int at, unsigned 
 	return list;
 }
 
+/* Fills tables of functions that all threads of the process share. */
+static bool load(const struct mm_database_driver *driver, struct mm_fault *why)
+{
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	pthread_mutex_lock(&mutex);
+	bool is_loaded = driver->load(why);
+	pthread_mutex_unlock(&mutex);
+	return is_loaded;
+}
+
 /* database.open(driver, settings, connections, connect_timeout, idle) -> handle | nil, text, code */
 static int database_open(lua_State *L)
 {
@@ -64,7 +75,7 @@ static int database_open(lua_State *L)
 	struct mm_database_options o = { .driver = check_driver(L, 1), .connections = (unsigned)luaL_checkinteger(L, 3),
 		.connect_timeout = luaL_checknumber(L, 4), .idle = luaL_checknumber(L, 5) };
 	o.settings = push_settings(L, 2, &o.setting_count);
-	if (!o.driver->load(&why))
+	if (!load(o.driver, &why))
 		return mm_push_failure(L, why.text, "missing");
 	struct mm_handle *h = mm_handle_new(L, &class);
 	struct mm_database *d = mm_database_new(generation->settings.clock, &o);

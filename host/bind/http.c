@@ -185,7 +185,7 @@ static int http_result(lua_State *L)
 	return 4;
 }
 
-static const struct mm_http_url *pushed;        /* borrowed: of the call to push_url that runs; NULL: none */
+static _Thread_local const struct mm_http_url *pushed;  /* borrowed: of the call to push_url that runs; NULL: none */
 
 /* [] -> [whole scheme host port]. A call hook may hand it to a script. */
 static int push_url(lua_State *L)

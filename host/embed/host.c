@@ -17,6 +17,7 @@
 
 #include <ev.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,6 +243,13 @@ static bool make_counts(struct mm_host *h, struct mm_fault *why)
 	return h->figures != NULL;
 }
 
+/* Tells hosts of one process apart, where they have no name: two may be made at once, on two threads. */
+static unsigned next_number(void)
+{
+	static atomic_uint made;
+	return atomic_fetch_add(&made, 1);
+}
+
 struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control, struct mm_fault *why)
 {
 	struct mm_host *h = calloc(1, sizeof *h);
@@ -252,7 +260,8 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	mm_host_copy_options(h, o);
 	h->bound_by = getpid();
 	h->started_at = mm_clock_wall();
-	h->control.fd = h->wake_fd = h->pid_file.fd = -1;
+	h->number = next_number();
+	h->control.fd = h->wake_fd = h->pid_file.fd = h->waits_on = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (make_counts(h, why) && bind_all(h, with_control, why))
 		return h;
@@ -282,7 +291,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		return mm_fault_set(why, MM_FAULT_CONFIG, "the clock of %s cannot be set",
 			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
 	h->owns_loop = h->options.loop == NULL;
-	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;
+	h->loop = h->owns_loop ? mm_clock_new_loop() : h->options.loop;
 	if (!h->owns_loop)
 		mm_clock_adopt();
 	if (h->loop == NULL || !name_milters(h))
@@ -295,9 +304,11 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		return false;
 	if (h->guards)
 		mm_budget_watch(&mm_worker_engines(h->worker)->working);
-	return (mm_host_begin_beating(h) && mm_host_listen_for_wakes(h)
-		&& (!h->options.handle_signals || mm_host_watch_signals(h)))
-		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
+	if (!mm_host_begin_beating(h) || !mm_host_listen_for_wakes(h))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
+	if (member == NULL && h->owns_loop)
+		h->waits_on = mm_host_fd(h);    /* for mm_host_after_fork(), which must not ask the loop */
+	return !h->options.handle_signals || mm_host_watch_signals(h, why);
 }
 
 #define ALWAYS 1e12     /* seconds */

@@ -270,6 +270,14 @@ void mm_host_lend_listeners(struct mm_host *h)
 	close_metrics(h, false);
 }
 
+void mm_host_close_copies(struct mm_host *h)
+{
+	for (unsigned i = 0; i < h->listener_count; i++) {
+		h->listeners[i].listener.is_ours = false;
+		mm_listener_close(&h->listeners[i].listener);
+	}
+}
+
 void mm_host_free_listeners(struct mm_host *h)
 {
 	mm_host_close_listeners(h);

@@ -19,6 +19,8 @@ bool mm_host_watch_listeners(struct mm_host *, struct mm_fault *why);
 /* Closes the sockets MTAs connect to and removes the files that are ours. */
 void mm_host_close_listeners(struct mm_host *);
 /* Closes all, and forgets them. */
+/* In a forked process whose parent serves on: the sockets, not their files. */
+void mm_host_close_copies(struct mm_host *);
 void mm_host_free_listeners(struct mm_host *);
 
 /* Those that listen, BORROWED, into an array of MM_METRICS_MAX. Returns how many. */

@@ -26,9 +26,11 @@ struct mm_host {
 	struct mm_owners       owners;
 	struct mm_log          log;
 	double                 started_at;      /* seconds since 1970 */
+	unsigned               number;          /* of hosts that this process has bound before */
 	pid_t                  bound_by;        /* the process that will end last: workers are its children */
 	void                  *loop;            /* struct ev_loop; NULL between bind and raise */
 	bool                   owns_loop;
+	int                    waits_on;        /* borrowed: what our own loop waits with; -1: not known */
 	double                 stands_at;       /* seconds since 1970, for tests; 0: real time */
 	bool                   is_virtual;      /* we have stopped this thread's clock */
 	bool                   guards;          /* CPU budgets */

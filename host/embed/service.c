@@ -1,5 +1,6 @@
 #include "embed/service.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -80,8 +81,11 @@ int mm_service_sockets(const char *name, int *fds, int max, struct mm_fault *why
 {
 	static char **names;            /* asked once: asking unsets the variables */
 	static int count = -1;
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;       /* hosts of one process, on several threads */
+	pthread_mutex_lock(&mutex);
 	if (count < 0)
 		count = sd_listen_fds_with_names(1, &names);
+	pthread_mutex_unlock(&mutex);
 	if (count <= 0) {
 		mm_fault_set(why, MM_FAULT_CONFIG, "systemd: no sockets were passed; start moonmilter.socket "
 			"(systemctl enable --now moonmilter.socket) or listen on unix:PATH or inet:PORT");

@@ -20,7 +20,7 @@ struct signal_watch {
 	struct sigaction before[SIGNAL_COUNT];  /* of another's: what ours replaced */
 };
 
-/* What our own handlers have caught, and whose it is: one host of a process. */
+/* What our own handlers have caught, and whose it is: one host of a process has its signals, whatever its loop is. */
 static struct mm_host *_Atomic catching;
 static atomic_uint caught;              /* bits of numbers[] */
 
@@ -70,7 +70,6 @@ static void catch_signals(struct mm_host *h)
 {
 	struct sigaction ours = { .sa_handler = on_caught, .sa_flags = SA_RESTART };
 	sigfillset(&ours.sa_mask);
-	catching = h;
 	h->take_signals = take_signals;
 	for (int i = 0; i < h->signals->count; i++)
 		sigaction(numbers[i], &ours, &h->signals->before[i]);
@@ -80,15 +79,20 @@ static void release_signals(struct mm_host *h)
 {
 	for (int i = 0; i < h->signals->count; i++)
 		sigaction(numbers[i], &h->signals->before[i], NULL);
-	catching = NULL;
 	h->take_signals = NULL;
 }
 
-bool mm_host_watch_signals(struct mm_host *h)
+bool mm_host_watch_signals(struct mm_host *h, struct mm_fault *why)
 {
+	struct mm_host *nobody = NULL;
+	if (!atomic_compare_exchange_strong(&catching, &nobody, h))
+		return mm_fault_because(why, MM_REASON_IS_IN_USE, "handle_signals: another host of this process has "
+			"the signals; leave it to that one, and stop this host with mm_host_stop()");
 	h->signals = calloc(1, sizeof *h->signals);
-	if (h->signals == NULL)
-		return false;
+	if (h->signals == NULL) {
+		catching = NULL;
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
+	}
 	h->signals->count = h->census == NULL ? SIGNAL_COUNT : 2;   /* follower.c ignores the others */
 	signal(SIGPIPE, SIG_IGN);
 	if (!h->owns_loop) {
@@ -113,6 +117,8 @@ void mm_host_ignore_signals(struct mm_host *h)
 		ev_ref(h->loop);
 		ev_signal_stop(h->loop, &h->signals->watchers[i]);
 	}
+	if (h->signals != NULL)
+		catching = NULL;
 	free(h->signals);
 	h->signals = NULL;
 }

@@ -31,7 +31,7 @@ void mm_host_find_state(const struct mm_host *h, struct mm_host_state *s)
 		return;
 	const char *path = s->directory != NULL ? s->directory : h->options.config_file;
 	if (!has_name(h, s))
-		snprintf(s->name, sizeof s->name, "process %ld", (long)h->bound_by);
+		snprintf(s->name, sizeof s->name, "process %ld.%u", (long)h->bound_by, h->number);
 	else if (realpath(path, s->name) == NULL)
 		snprintf(s->name, sizeof s->name, "%s", path);
 	s->identity = s->name;

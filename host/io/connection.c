@@ -581,6 +581,13 @@ const struct mm_session *mm_connections_largest(const struct mm_connections *all
 	return largest != NULL ? mm_engine_session(largest->engine) : NULL;
 }
 
+void mm_connections_close_copies(struct mm_connections *all)
+{
+	for (struct mm_connection *c = all->first; c != NULL; c = c->next)
+		if (c->fd >= 0)
+			close(c->fd);
+}
+
 void mm_connections_shut_down(struct mm_connections *all)
 {
 	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {

@@ -55,6 +55,9 @@ bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const
 bool mm_connections_sweep(struct mm_connections *);
 /* The session that holds most; NULL: there is none. Looks at all of them. Borrowed. */
 const struct mm_session *mm_connections_largest(const struct mm_connections *);
+/* In a forked process whose parent serves on: closes the descriptors, and says nothing to the MTAs. Only for a process
+ * that will not use them otherwise again. */
+void mm_connections_close_copies(struct mm_connections *);
 /* Ends every connection: a handler that waits is answered with a temporary failure. */
 void mm_connections_shut_down(struct mm_connections *);
 

@@ -110,6 +110,16 @@ static int created_entry(const struct mm_safe_path *at, struct stat *status)
 	return -1;
 }
 
+/* Gives back what the umask has taken. chmod() follows the link of /proc to the file itself, whatever has its name. */
+static bool set_mode(int entry, const char *path, unsigned mode, const struct stat *status, struct mm_fault *why)
+{
+	char name[32];
+	snprintf(name, sizeof name, "/proc/self/fd/%d", entry);
+	return (status->st_mode & 07777) == mode || chmod(name, mode) == 0
+		|| mm_fault_set(why, MM_FAULT_CONFIG, "%s: socket_mode %03o cannot be set: %s", path, mode,
+		strerror(errno));
+}
+
 static bool set_owner(int entry, const char *path, const struct mm_listener_options *o, struct mm_fault *why)
 {
 	uid_t user;
@@ -133,11 +143,10 @@ static bool bind_unix(struct mm_listener *l, const struct mm_safe_path *at, unsi
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
-	mode_t before = umask(0777 & ~mode);            /* never open to more users than configured,
-	                                                 * not even for a moment */
-	int rc = bind(l->fd, (struct sockaddr *)&address, sizeof address);
+	/* Never open to more users than configured, not even for a moment: the file gets the mode that the socket has
+	 * when it is bound, less the umask, which belongs to the whole process and its threads. */
+	int rc = fchmod(l->fd, mode) == 0 ? bind(l->fd, (struct sockaddr *)&address, sizeof address) : -1;
 	int error = errno;
-	umask(before);
 	return rc == 0 || mm_fault_because(why, mm_fault_reason_of(error),
 		"unix:%s cannot be bound: %s%s", l->spec.path,
 		strerror(error), error == EACCES ? "; the user who starts moonmilter must be able to write to its "
@@ -157,7 +166,7 @@ static bool create_unix(struct mm_listener *l, const struct mm_safe_path *at, co
 	l->is_ours = true;
 	l->device = status.st_dev;
 	l->inode = status.st_ino;
-	bool ok = set_owner(entry, l->spec.path, o, why);
+	bool ok = set_mode(entry, l->spec.path, o->mode, &status, why) && set_owner(entry, l->spec.path, o, why);
 	close(entry);
 	return ok;
 }

@@ -710,6 +710,12 @@ unsigned mm_worker_older_sessions(const struct mm_worker *w)
 	return count;
 }
 
+void mm_worker_close_copies(struct mm_worker *w)
+{
+	mm_connections_close_copies(&w->connections);
+	mm_tables_close_copies(w->tables);
+}
+
 void mm_worker_list_sessions(const struct mm_worker *w, struct mm_say say)
 {
 	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))

@@ -83,6 +83,7 @@ void mm_worker_show_figures(struct mm_worker *);
 /* Called by a timer of the loop every so many seconds: finds turns of the loop that take long. */
 void mm_worker_look_at_loop(struct mm_worker *, double every);
 unsigned mm_worker_session_count(const struct mm_worker *);
+void mm_worker_close_copies(struct mm_worker *);        /* see mm_connections_close_copies(); also of tables */
 uint64_t mm_worker_lua_bytes(const struct mm_worker *);
 unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that use an older generation */
 /* For people: a line for each session with the traceback of where it waits; a line for each generation in memory;

@@ -808,6 +808,14 @@ struct mm_tables *mm_tables_new(const struct mm_tables_settings *s)
 	return NULL;
 }
 
+void mm_tables_close_copies(struct mm_tables *all)
+{
+	const int descriptors[] = { all->told, all->wake, all->inotify };
+	for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++)
+		if (descriptors[i] >= 0)
+			close(descriptors[i]);
+}
+
 void mm_tables_free(struct mm_tables *all)
 {
 	if (all == NULL)
@@ -824,10 +832,7 @@ void mm_tables_free(struct mm_tables *all)
 		drop_map(m, false);     /* the image stays for the next process of this host */
 	}
 	mm_watch_stop(&all->watch);
-	const int descriptors[] = { all->told, all->wake, all->inotify };
-	for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++)
-		if (descriptors[i] >= 0)
-			close(descriptors[i]);
+	mm_tables_close_copies(all);
 	pthread_mutex_destroy(&all->mutex);
 	free(all);
 }

@@ -39,6 +39,8 @@ struct mm_map_options {
 struct mm_tables *mm_tables_new(const struct mm_tables_settings *);     /* NULL: out of memory */
 /* Ends the thread; no map may be open. NULL is fine. */
 void mm_tables_free(struct mm_tables *);
+/* In a forked process whose parent looks on: closes the descriptors. It must not use the tables again. */
+void mm_tables_close_copies(struct mm_tables *);
 
 /* Opens a map, or finds it open; each call needs one mm_map_release(). path is absolute; of an inline table it is the
  * table. directory: of images, which belongs to the user that serves; "": nothing is shared. NULL: the fault says

@@ -1,11 +1,11 @@
 #include "script/files.h"
 
 #include "base/bounds.h"
+#include "base/users.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,15 +57,10 @@ void mm_script_files_free(struct mm_script_files *list)
 /* ---- files that we may not read ---- */
 
 /* We read scripts as the user that we have become. People forget that, so the text names the user. */
-static const char *who(void)
+static void who(char *to, size_t size)
 {
-	static char text[64];
-	const struct passwd *p = getpwuid(geteuid());
-	if (p != NULL)
-		snprintf(text, sizeof text, "user %.40s", p->pw_name);
-	else
-		snprintf(text, sizeof text, "user %u", (unsigned)geteuid());
-	return text;
+	char name[48];
+	snprintf(to, size, "user %s", mm_users_name(geteuid(), name, sizeof name, NULL));
 }
 
 /* Finds the topmost directory on the way to path that we may not enter; false: there is none. */
@@ -81,14 +76,15 @@ static bool barrier(const char *path, char *out, size_t size)
 
 static bool refuse(const char *path, int error, struct mm_fault *why)
 {
-	char directory[PATH_MAX];
+	char directory[PATH_MAX], user[64];
+	who(user, sizeof user);
 	if (error == EACCES && barrier(path, directory, sizeof directory))
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not enter %s; scripts are read by the user that "
-			"serves mail: put them where that user may read, or let it in (chmod o+x %s)", path, who(),
+			"serves mail: put them where that user may read, or let it in (chmod o+x %s)", path, user,
 			directory, directory);
 	if (error == EACCES)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not read it; scripts are read by the user "
-			"that serves mail (chmod o+rX %s)", path, who(), path);
+			"that serves mail (chmod o+rX %s)", path, user, path);
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, error == ENOENT ? "no such script or directory"
 		: strerror(error));
 }

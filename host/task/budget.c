@@ -16,6 +16,7 @@
  *     when its slice is over is dropped. */
 #include "task/budget.h"
 
+#include "base/local.h"
 #include "task/whose.h"
 
 #include <lauxlib.h>
@@ -24,6 +25,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -41,7 +43,8 @@
 #define BLOCKED_EVERY  1.0              /* seconds between two such lines */
 #define CRASH_STACK    (64u << 10)      /* bytes for the handler of a crash: the stack itself may have overflowed */
 
-static struct {
+/* Of each thread: a host without guard_scripts on another thread must not find ours. */
+static _Thread_local struct {
 	bool                    is_open;
 	bool                    sees_exit;
 	struct mm_budget_limits limits;
@@ -75,7 +78,10 @@ static struct {
 	struct mm_budget_looks  looks;
 	unsigned long           sample_sequence;        /* of the slice to be sampled */
 	volatile sig_atomic_t   shall_sample;           /* this many times */
-} budget;
+} budget MM_FAST_LOCAL;
+
+/* The handlers of signals and the profiler serve one thread of the process. */
+static atomic_bool is_taken;
 
 static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? If not, "
 	"do it in pieces with a wait in between, or raise cpu_slice";
@@ -426,11 +432,14 @@ static bool make_timer(timer_t *timer, int number, struct mm_fault *why)
 bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row *row, struct mm_log *log,
 	struct mm_fault *why)
 {
-	if (budget.is_open)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "only one host of a process can watch CPU budgets");
+	if (atomic_exchange(&is_taken, true))
+		return mm_fault_because(why, MM_REASON_IS_IN_USE, "only one host of a process can watch CPU budgets "
+			"(guard_scripts)");
 	take_signals();
-	if (!make_timer(&budget.timer, SIGVTALRM, why))
+	if (!make_timer(&budget.timer, SIGVTALRM, why)) {
+		atomic_store(&is_taken, false);
 		return false;
+	}
 	budget.limits = *limits;
 	budget.row = row;
 	budget.log = log;
@@ -459,6 +468,7 @@ void mm_budget_close(void)
 	budget.working = NULL;
 	budget.is_open = false;
 	budget.is_ticking = 0;
+	atomic_store(&is_taken, false);
 }
 
 bool mm_budget_is_open(void)

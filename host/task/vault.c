@@ -1,12 +1,15 @@
 #include "task/vault.h"
 
+#include "base/local.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 
 #include <string.h>
 
 static char vault_key;                  /* its address is the registry key while the vault is being made */
-static struct mm_generation *closing;   /* borrowed: its state is in lua_close */
+/* borrowed: its state is in lua_close. Hosts of other threads close theirs at the same time */
+static _Thread_local struct mm_generation *closing MM_FAST_LOCAL;
 
 struct mm_generation *mm_generation_of(lua_State *L)
 {
@@ -91,10 +94,10 @@ void mm_vault_drop(lua_State *L, int *ref)
 
 /* ---- protected calls ---- */
 
-static struct {
+static _Thread_local struct {
 	lua_CFunction run;              /* NULL: nothing is to be called */
 	void         *self;
-} protected;
+} protected MM_FAST_LOCAL;
 
 /* A script that has found this function and calls it finds nothing to be called. */
 static int run_protected(lua_State *L)

@@ -17,7 +17,7 @@ local SCRIPTS = {
 }
 
 local build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/test/"
-local is_asan = (os.getenv "MOONMILTER_TESTLIB" or ""):find("asan", 1, true) ~= nil
+local sanitizer = require "spec.support.embedding".sanitizer
 
 local function run(command)
   local pipe = assert(io.popen(command .. " 2>&1; echo status $?"))
@@ -49,7 +49,7 @@ describe("the public C API", function()
     run(("ln -sf libmoonmilter.so %s/libmoonmilter.so.0"):format(build))
     local output, status = run(("cc -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -Werror -g %s -Ihost -o %s/face "
       .. "spec/embed/face.c -L%s -lmoonmilter -Wl,-rpath,$PWD/%s"):format(
-      is_asan and "-fsanitize=address,undefined" or "", directory, build, build))
+      sanitizer, directory, build, build))
     assert.equal(0, status, output)
   end)
 
@@ -89,6 +89,30 @@ describe("the public C API", function()
     assert.same({ "in use: no in_use 69", "no directory: no bind 69", "no user: no user 67",
       "workers: no not_supported 78", "control: no not_supported 78", "value: no config 78" }, face "refusals")
   end)
+
+  it("refuses each key that only the program obeys, with a reason of its own", function()
+    local expected = {}
+    for key in ([[workers=1 control=/run/x metrics=inet:1@127.0.0.1 watch=true daemon=true pid_file=/run/x
+      recycle_sessions=9 hang_timeout=10 poison_time=1 history=5 history_time=5 history_redact=nothing]]):gmatch "%S+" do
+      expected[#expected + 1] = ("%s: not_supported %s"):format(key, key:match "^[^=]+")
+    end
+    assert.same(expected, face "programs_keys")
+  end)
+
+  it("refuses to take the signals or the CPU budgets of another host, until that one has ended", function()
+    assert.same({ "signals: no in_use 69", "afterwards: yes", "guards: no in_use 69", "afterwards: yes" },
+      face "one_of_a_process")
+  end)
+
+  for _, language in ipairs { "c -std=c99", "c -std=c11", "c -std=c17", "c++ -std=c++11", "c++ -std=c++17" } do
+    it("has headers without a warning in " .. language, function()
+      for _, header in ipairs { "moonmilter.h", "moonmilter_testing.h" } do
+        local output, status = run(("printf '#include <%s>\\nint main(void) { return 0; }\\n' | cc -x %s -Wall -Wextra "
+          .. "-pedantic-errors -Werror -fsyntax-only -Ihost -"):format(header, language))
+        assert.equal(0, status, output)
+      end
+    end)
+  end
 
   it("takes configuration and scripts from memory, at each reload again; counts feeds as sessions", function()
     assert.same({ "reply O", 'log text="a first"', "log text=b", "reply c", "reply O", 'log text="a other"',

@@ -233,6 +233,47 @@ static void refusals(void)
 	refuse("value", &o);
 }
 
+/* Keys of the program alone, one by one; "": it was taken. */
+static void programs_keys(void)
+{
+	static const char *const keys[] = { "workers=1", "control=/run/x", "metrics=inet:1@127.0.0.1", "watch=true",
+		"daemon=true", "pid_file=/run/x", "recycle_sessions=9", "hang_timeout=10", "poison_time=1", "history=5",
+		"history_time=5", "history_redact=nothing", NULL };
+	struct mm_host_options o = MM_HOST_OPTIONS;
+	struct mm_error error = { .reason = MM_REASON_NONE };
+	char socket[300];
+	snprintf(socket, sizeof socket, "unix:%s", path_of("socket"));
+	o.listen = (const char *[]){ socket, NULL };
+	o.scripts = (const char *[]){ path_of("quiet.lua"), NULL };
+	o.log = print_texts;
+	for (const char *const *key = keys; *key != NULL; key++) {
+		o.set = (const char *[]){ *key, NULL };
+		struct mm_host *host = mm_host_new(&o, &error);
+		printf("%s: %s %.*s\n", *key, host != NULL ? "taken" : mm_error_word(error.reason),
+			(int)strcspn(error.text, ":"), error.text);
+		mm_host_free(host);
+	}
+}
+
+/* What one host of a process has, and the next one wants. */
+static void one_of_a_process(void)
+{
+	struct mm_host_options o = MM_HOST_OPTIONS;
+	o.scripts = (const char *[]){ path_of("quiet.lua"), NULL };
+	o.no_sockets = true;
+	o.log = print_texts;
+	for (int i = 0; i < 2; i++) {
+		o.handle_signals = i == 0;
+		o.guard_scripts = i == 1;
+		struct mm_host *first = mm_host_new(&o, NULL);
+		refuse(i == 0 ? "signals" : "guards", &o);
+		mm_host_free(first);
+		first = mm_host_new(&o, NULL);
+		printf("afterwards: %s\n", first != NULL ? "yes" : "no");
+		mm_host_free(first);
+	}
+}
+
 static void in_memory(void)
 {
 	struct mm_error error;
@@ -425,7 +466,8 @@ int main(int argc, char **argv)
 		void      (*run)(void);
 	} situations[] = {
 		{ "version", version }, { "options", options }, { "errors", errors }, { "reload", reload },
-		{ "reload_from_inside", reload_from_inside }, { "refusals", refusals }, { "in_memory", in_memory },
+		{ "reload_from_inside", reload_from_inside }, { "refusals", refusals },
+		{ "programs_keys", programs_keys }, { "one_of_a_process", one_of_a_process }, { "in_memory", in_memory },
 		{ "drain", drain }, { "now", now }, { "now_during_a_drain", now_during_a_drain },
 		{ "hang_up", hang_up }, { "close", close_only }, { "two_hosts", two_hosts },
 	};

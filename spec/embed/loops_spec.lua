@@ -3,7 +3,7 @@
 local process = require "spec.support.process"
 
 local build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/test/"
-local sanitizer = (os.getenv "MOONMILTER_TESTLIB" or ""):find("asan", 1, true) and "-fsanitize=address,undefined" or ""
+local sanitizer = require "spec.support.embedding".sanitizer
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
 
 local SCRIPT = [[
