@@ -9,6 +9,7 @@
 #   make install     DESTDIR, PREFIX; make uninstall removes it
 #   make lint        the rules of the tree (spec/lint/), luacheck, clang if it is installed
 #   make asan        specs in a host built with ASan and UBSan; make valgrind: specs of the pure folders
+#   make reference   makes docs/embedding-reference.md from moonmilter.h
 #   make tsan        programs that embed hosts, built with ThreadSanitizer
 #   make abi         compares the library's binary interface with that of a commit: SINCE=v0.1.0
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
@@ -95,8 +96,8 @@ PACKAGES_TEST  := g++ libmilter-dev lua-busted lua-check luarocks lua-cjson lua-
 # For the specs of the web page, which need a real browser.
 PACKAGES_BROWSER := chromium chromium-driver fonts-dejavu-core
 
-.PHONY: all run test test-debian test-all check lint objects asan tsan abi one-byte gc valgrind install uninstall clean \
-	help packages-build packages-test packages-browser present product
+.PHONY: all run test test-debian test-all check lint objects asan tsan abi reference one-byte gc valgrind install \
+	uninstall clean help packages-build packages-test packages-browser present product
 
 all: product $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a $(BUILD)/test/library.a
 
@@ -329,6 +330,10 @@ asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
 	@$(call with_sanitizers,build/asan) spec/run $(wildcard $(ASAN_SPECS))
+
+# The page of docs/ that shows moonmilter.h; a spec compares it with the header.
+reference:
+	@luajit spec/docs/reference.lua >docs/embedding-reference.md
 
 # Programs that embed hosts again with ThreadSanitizer: hosts on several threads, wake-ups from threads, loops of other
 # libraries. The MTA that some specs need is the program of the usual build.
