@@ -1,9 +1,9 @@
 #include "embed/listeners.h"
 
+#include "base/users.h"
 #include "embed/parts.h"
 #include "embed/service.h"
 
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -185,8 +185,9 @@ int mm_host_control(const struct mm_host *h)
 
 unsigned mm_host_control_readers(const struct mm_host *h)
 {
-	const struct group *g = h->config.control_readers != NULL ? getgrnam(h->config.control_readers) : NULL;
-	return g != NULL ? g->gr_gid : 0;
+	const char *group = h->config.control_readers;
+	gid_t id;
+	return group != NULL && mm_users_find_group("control_readers", group, &id, NULL) ? id : 0;
 }
 
 unsigned mm_host_listener_count(const struct mm_host *h)

@@ -1,20 +1,17 @@
 #include "embed/names.h"
 
+#include "base/users.h"
 #include "embed/owners.h"
 #include "embed/rights.h"
 #include "io/listener.h"
 
-#include <grp.h>
-
 /* Root's group would open the socket to programs that have given up root's rights. */
 static bool readers_are_known(const struct mm_config *c, struct mm_fault *why)
 {
-	const struct group *g = c->control_readers != NULL ? getgrnam(c->control_readers) : NULL;
-	if (c->control_readers != NULL && (g == NULL || g->gr_gid == 0))
-		return mm_fault_because(why, MM_REASON_IS_USER, g != NULL
-			? "control_readers: name another group than root's" : "control_readers: there is no group "
-			"\"%s\"; create it (addgroup --system %s)", c->control_readers, c->control_readers);
-	return true;
+	gid_t id = 1;
+	if (c->control_readers != NULL && !mm_users_find_group("control_readers", c->control_readers, &id, why))
+		return false;
+	return id != 0 || mm_fault_because(why, MM_REASON_IS_USER, "control_readers: name another group than root's");
 }
 
 bool mm_names_check(const struct mm_config *c, struct mm_fault *why)
