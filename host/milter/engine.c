@@ -610,18 +610,26 @@ static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 	mm_verdict_move(v, &e->held);
 }
 
-static void event_decided(struct mm_engine *e, struct mm_verdict *v)
+static void decide_event(struct mm_engine *e, struct mm_verdict *v)
 {
-	size_t start = e->out->size;
-	bool is_offer = e->todo[0] == MM_STAGE_negotiate;
 	if (v->kind == MM_VERDICT_continue)
 		take_held(e, (enum mm_stage)e->todo[0], v);
 	if (is_beside(e, (enum mm_stage)e->todo[0]))
 		finish_beside(e, v);
 	else
 		finish_event(e, v);
-	if (e->session.traced != 0)
-		show_sent(e, start, is_offer ? "" : e->answered_by);
+}
+
+static void event_decided(struct mm_engine *e, struct mm_verdict *v)
+{
+	if (e->session.traced == 0) {
+		decide_event(e, v);
+		return;
+	}
+	size_t start = e->out->size;
+	bool is_offer = e->todo[0] == MM_STAGE_negotiate;
+	decide_event(e, v);
+	show_sent(e, start, is_offer ? "" : e->answered_by);
 }
 
 /* The runtime has decided, or its wait was cancelled. */

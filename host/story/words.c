@@ -205,8 +205,9 @@ void mm_words_of_reply(struct mm_words *w, const struct mm_mta_reply *r)
 		mm_words_add(w, r->first);
 	if (r->second.bytes == NULL)
 		return;
+	bool has_space = r->second.size > 0 && r->second.bytes[0] == ' ';       /* HDR_LEADSPC: not of the value */
 	if (mm_mta_reply_is_field(r))
-		add_value(w, r->first, r->second);
+		add_value(w, r->first, (struct mm_text){ r->second.bytes + has_space, r->second.size - has_space });
 	else
 		mm_words_add(w, hides(w) ? mm_text_of(HIDDEN) : r->second);
 }

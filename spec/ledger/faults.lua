@@ -21,6 +21,7 @@ local lfs = require "lfs"
 local socket = require "socket"
 
 local counts = require "spec.ledger.counts"
+local filter = require "spec.mta.filter"
 local mta_client = require "spec.support.mta_client"
 local peers = require "spec.ledger.peers"
 local process = require "spec.support.process"
@@ -212,6 +213,34 @@ local function kill_an_mta_process(w)
   end
 end
 
+-- Traces begin, their readers stand still until they have lost lines, go on, and are killed; now and then a worker is.
+local function trace_and_stop(w, n)
+  local readers = w.seen.readers or {}
+  w.seen.readers = readers
+  local reader = process.start({ filter.host_program(), "ctl", "--control", w.control, "trace",
+    n % 2 == 0 and "--to" or "--client", n % 2 == 0 and "*" or "0.0.0.0/0" }, { output = os.tmpname(), life = 60 })
+  local function has_begun() return reader:text():find(" watches", 1, true) or not reader:running() end
+  if not process.wait_until(10, has_begun) then error("a trace has not begun:\n" .. reader:text()) end
+  if reader:running() then reader:signal "SIGSTOP" end
+  readers[#readers + 1] = reader
+  if #readers > 2 then
+    local oldest = table.remove(readers, 1)
+    if oldest:running() then oldest:signal "SIGCONT" end
+    process.wait_until(5, function() return oldest:text():find("== message", 1, true) or not oldest:running() end)
+    w.seen.traced = (w.seen.traced or 0) + select(2, oldest:text():gsub("== message", ""))
+    w.seen.lost = (w.seen.lost or 0) + select(2, oldest:text():gsub("lines were lost", ""))
+    oldest:stop()
+  end
+  if n % 4 == 0 then kill_a_worker(w) end
+end
+
+local function end_traces(w)
+  for _, reader in ipairs(w.seen.readers or {}) do
+    if reader:running() then reader:signal "SIGCONT" end
+    reader:stop()
+  end
+end
+
 local function at_least(n, what, count)
   return assert(count >= n, ("%s: %d, at least %d are needed"):format(what, count, n))
 end
@@ -312,6 +341,10 @@ return {
     kinds = "keep,fields,refuse,fields,rcpt,keep,discard,fields,later", arguments = { "--workers=1" },
     strike = peers.pipeline,
     check = function(w) at_least(2, "pipelined messages that another one overtook", peers.overtaken(w)) end },
+  { name = "while traces begin, stand still and end", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3,
+    strike = trace_and_stop, settle = end_traces,
+    enough = function(w) return (w.seen.traced or 0) >= 20 and w:deaths() >= 1 end,
+    check = function(w) at_least(20, "messages that a trace showed", w.seen.traced) end },
   { name = "while a second instance is started", is_free = true, seconds = 2, kinds = EVERY_KIND,
     stages = "eom", every = 0.2, strike = start_a_second_one,
     enough = function(w) return w.seen.seconds >= 3 end },

@@ -36,8 +36,9 @@ local function trace(h, workers, ...)
   local self = { child = child }
   function self.text() return child:text() end
   function self.wait(pattern, count)
-    return process.wait_until(15, function() return select(2, child:text():gsub(pattern, "")) >= (count or 1) end,
-      ("%d of %q in\n%s"):format(count or 1, pattern, child:text()))
+    return assert(process.wait_until(15, function()
+      return select(2, child:text():gsub(pattern, "")) >= (count or 1)
+    end, ("%d of %q in\n%s"):format(count or 1, pattern, child:text())))
   end
   function self.stop() child:stop() end
   self.wait((...) == "--json" and '"kind":"worker"' or "worker %d+ watches", math.max(workers, 1))
@@ -156,7 +157,7 @@ for _, workers in ipairs { 0, 2 } do
       local t = trace(h, workers, "--json", "--count", "2")
       mail(h, "ann@one.example", "bob@two.example", "4Qone")
       mail(h, "ann@one.example", "bob@two.example", "4Qtwo")
-      process.wait_until(10, function() return not t.child:running() end, "the end of the trace")
+      assert(process.wait_until(10, function() return not t.child:running() end, "the end of the trace"))
       local kinds, last = {}, nil
       for line in t.text():gmatch "[^\n]+" do
         last = cjson.decode(line)
@@ -210,9 +211,6 @@ for _, workers in ipairs { 0, 2 } do
     it("delays no mail when its reader stops, and then says how many lines it has lost", function()
       local t = trace(h, workers)
       t.child:signal "SIGSTOP"
-      process.wait_until(10, function()
-        return process.read_file(("/proc/%d/stat"):format(t.child:pid())):match "%) T "
-      end, "a trace that stands")
       for i = 1, 300 do
         assert.equal("continue", mail(h, "ann@one.example", "bob@two.example", "4Q" .. i).kind)
       end
@@ -242,7 +240,7 @@ describe("a trace of a host with workers", function()
     local h = host.start { workers = 1, scripts = SCRIPTS }
     local t = trace(h, 1)
     h:stop()
-    process.wait_until(10, function() return not t.child:running() end, "the end of the trace")
+    assert(process.wait_until(10, function() return not t.child:running() end, "the end of the trace"))
     assert.matches("the host has ended", t.text())
   end)
 
