@@ -31,8 +31,9 @@ local built = "build/bench"
 local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 
 --- work: words for libmilter_filter.c and its translations; script: for moonmilter; load: options of the bench.
---- beside: the workload that does the same without; both are measured in turns. redis: the script asks a server on this
---- machine, whose own CPU is not counted; only moonmilter takes part.
+--- beside: the workload that does the same without; both are measured in turns. trace: words for a `ctl trace` that
+--- runs meanwhile. redis: the script asks a server on this machine. Their own CPU is not counted; only moonmilter takes
+--- part.
 --- others: the scripting languages take part. log: moonmilter's log level, else "warn" as the others log nothing.
 --- targets: largest ratio of CPU to that of the named subject (docs/PERFORMANCE.md).
 local WORKLOADS = {
@@ -70,6 +71,10 @@ local WORKLOADS = {
     steps = STEPS_EVERY, load = "--edits 1 --messages-per-connection 1", targets = { libmilter = 1 / 2 } },
   { name = "every handler and outgoing limit", script = "every_handler_limit", work = "every_handler limit",
     steps = STEPS_EVERY, load = "--edits 1", beside = "every handler", targets = { libmilter = 1 / 5, beside = 1.25 } },
+  { name = "every handler, another client traced", script = "every_handler", trace = "--client=203.0.113.9",
+    load = "--edits 1", beside = "every handler", targets = { beside = 1.05 } },
+  { name = "every handler, every session traced", script = "every_handler", trace = "--json", load = "--edits 1",
+    beside = "every handler", targets = {} },
   { name = "new body of 64 KB", script = "replace_body_64k", work = "rcpt_eom body=65536", steps = 0x10077f,
     body = 65536, load = "", targets = {} },
   { name = "new body of 5 MB", script = "replace_body_5m", work = "rcpt_eom body=5242880", steps = 0x10077f,
@@ -153,6 +158,10 @@ end
 
 --- libmilter stops slowly, and a sleeping thread delays it further; so only a host gets SIGTERM first.
 local function stop(subject)
+  if subject.tracer then
+    signal.kill(-subject.tracer, signal.SIGKILL)
+    wait.wait(subject.tracer)
+  end
   signal.kill(subject.pid, signal.SIGTERM)
   for _ = 1, subject.is_host and 100 or 0 do
     if wait.wait(subject.pid, wait.WNOHANG) == subject.pid then return end
@@ -252,6 +261,17 @@ local function start_subject(name, words, socket, is_host)
   stop(subject)
 end
 
+--- A reader of `moonmilter ctl trace`, whose own CPU is not counted.
+local function start_trace(subject, host, control, which)
+  local log = ("%s/%d.trace"):format(directory, socket_count)
+  subject.tracer = start({ host.program, "ctl", "--control", control, "trace", which }, log)
+  for _ = 1, 100 do
+    if read_all(log):find("worker", 1, true) then return end
+    sleep(0.05)
+  end
+  error "the trace does not begin"
+end
+
 --- All that take part in a workload, running. The responder comes last: it copies the steps moonmilter negotiated.
 local function start_subjects(workload)
   local subjects, steps = {}, nil
@@ -259,7 +279,13 @@ local function start_subjects(workload)
     local socket = new_socket()
     local words = { host.program, "run", "-s", socket.spec, "--workers=0", "--log_level=" .. (workload.log or "warn"),
       ("%s/scripts/%s.lua"):format(here, workload.script) }
+    local control = workload.trace and ("%s/%d.control"):format(directory, socket_count)
+    if control then
+      table.insert(words, 3, "--control=" .. control)
+      table.insert(words, 3, "--history=0")       -- as without a control socket
+    end
     local subject = start_subject(host.name, words, socket, true)
+    if subject and control then start_trace(subject, host, control, workload.trace) end
     if subject then
       subjects[#subjects + 1] = subject
       local json = bench(subject, workload.load, "--connections 1 --messages 1 --warmup 0")
