@@ -49,12 +49,16 @@ describe("postmap -q and our tables", function()
     return answers
   end
 
-  local hits = 0 -- keys that Postfix finds
+  local hits, refused = 0, 0 -- keys that Postfix finds; tables that have a limit here (docs/map.md), and none there
+  local LIMIT = "expands to more than 1000 characters"
 
   local function compare(kind, spec, argument, text, keys, options)
     local answers = postmap_answers(spec, keys)
     local t, why = tables.open(kind, argument, options)
-    if not t then
+    if not t and why:find(LIMIT, 1, true) then
+      refused = refused + 1
+      return nil
+    elseif not t then
       return ("%s\ndoes not open: %s\nPostfix: %s"):format(text, why, run("cat " .. directory .. "/errors"))
     end
     local difference
@@ -73,7 +77,7 @@ describe("postmap -q and our tables", function()
   -- All rounds of a kind; a failure shows the first three differences and how many there are.
   local function rounds(kind, make_table)
     local differences, keys_asked = {}, 0
-    hits = 0
+    hits, refused = 0, 0
     for round = 1, ROUNDS do
       local r = generate.random.new(SEED + round * 7919)
       for _ = 1, 5 do r:upto(2) end
@@ -82,10 +86,11 @@ describe("postmap -q and our tables", function()
       differences[#differences + 1] = difference
     end
     if os.getenv "ROUNDS" then
-      io.stderr:write(("%s: %d tables, %d keys, %d of them there; %d tables with a difference\n"):format(kind, ROUNDS,
-        keys_asked, hits, #differences))
+      io.stderr:write(("%s: %d tables, %d keys, %d of them there; %d tables over a limit, %d with a difference\n"):format(
+        kind, ROUNDS, keys_asked, hits, refused, #differences))
     end
     assert.equal("", table.concat(differences, "\n--\n", 1, math.min(3, #differences)), #differences .. " differences")
+    assert.is_true(refused <= ROUNDS / 100, refused .. " tables are over a limit")
     assert.truthy(hits > keys_asked / 20, "hardly any key is there: this compares nothing")
   end
 
