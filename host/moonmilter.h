@@ -209,7 +209,8 @@ struct mm_host_options {
 	 * can have it at a time. */
 	bool               handle_signals;
 	/* End scripts that exceed cpu_slice or cpu_session. Takes SIGVTALRM, SIGPROF, the signals of a crash, and a
-	 * timer for the calling thread, so only one host of a process can have it. */
+	 * timer for the calling thread, so only one host of a process can have it; the thread that makes the host then
+	 * turns it and frees it, too. */
 	bool               guard_scripts;
 	/* The libev loop to run on: of libev 4.33, which is inside the library as well. Your libev may be a shared or a
 	 * static library; the allocator of neither may be changed (ev_set_allocator()). Borrowed for the host's life;

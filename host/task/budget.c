@@ -53,6 +53,7 @@ static _Thread_local struct {
 	const struct mm_session *const *working;        /* borrowed; NULL: not known */
 	uint64_t                at_work;        /* what the row has shown before the outermost slice */
 	timer_t                 timer;
+	stack_t                 stack_before;   /* for signals, of this thread: its own frees it when the thread ends */
 	lua_State              *preferred;      /* borrowed; NULL: none */
 
 	/* shared with signal handlers of the same thread */
@@ -408,7 +409,7 @@ static void take_signals(void)
 	struct sigaction tick = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
 	struct sigaction look = { .sa_handler = on_sample, .sa_flags = SA_RESTART };
 	struct sigaction crash = { .sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER };
-	sigaltstack(&alternate, NULL);
+	sigaltstack(&alternate, &budget.stack_before);
 	sigaddset(&tick.sa_mask, SAMPLE_SIGNAL);        /* neither may interrupt the other: both set hooks */
 	sigaddset(&look.sa_mask, SIGVTALRM);
 	sigaction(SIGVTALRM, &tick, NULL);
@@ -437,6 +438,7 @@ bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row 
 			"(guard_scripts)");
 	take_signals();
 	if (!make_timer(&budget.timer, SIGVTALRM, why)) {
+		sigaltstack(&budget.stack_before, NULL);
 		atomic_store(&is_taken, false);
 		return false;
 	}
@@ -465,6 +467,7 @@ void mm_budget_close(void)
 		mm_budget_dismiss(budget.preferred);
 	mm_budget_sample_no_more();
 	timer_delete(budget.timer);
+	sigaltstack(&budget.stack_before, NULL);
 	budget.working = NULL;
 	budget.is_open = false;
 	budget.is_ticking = 0;

@@ -1,6 +1,7 @@
 /* filter.c -- filters in C as an embedder sees them, one situation per run: filter SITUATION DIRECTORY. Prints what
  * happened; filter_spec.lua has the expected lines. */
 #define _GNU_SOURCE
+#define _GNU_SOURCE
 #include <moonmilter.h>
 #include <moonmilter_testing.h>
 
@@ -345,10 +346,11 @@ static void result(void)
 	exchange(&m);
 	mm_player_eom(m.player);
 	exchange(&m);
-	const char *message = mm_player_message(m.player, &n);
+	size_t size;
+	const char *message = mm_player_message(m.player, &size);
 	const char *quarantine = mm_player_quarantine(m.player, &n);
-	printf("%s, quarantine %.*s\n", strstr(message, "Subject: changed") != NULL && strstr(message, "Old:") == NULL
-		? "changed" : message, (int)n, quarantine);
+	bool is_changed = memmem(message, size, "Subject: changed", 16) != NULL && memmem(message, size, "Old:", 4) == NULL;
+	printf("%.*s, quarantine %.*s\n", is_changed ? 7 : (int)size, is_changed ? "changed" : message, (int)n, quarantine);
 	mail(&m, "<bad@example.org>");
 	content(&m);
 	end(&m);
@@ -428,7 +430,7 @@ static void accept_then_script(void)
 	content(&m);
 	printf("eom %c\n", verdict_of(&m));
 	const char *message = mm_player_message(m.player, &n);
-	const char *field = message != NULL ? strstr(message, "X-Script") : NULL;
+	const char *field = message != NULL ? memmem(message, n, "X-Script", 8) : NULL;
 	printf("%.14s\n", field != NULL ? field : "no field");
 	end(&m);
 }
@@ -479,8 +481,8 @@ static void one_message(struct mta *m)
 	mail(m, "<a@example.org>");
 	content(m);
 	const char *message = mm_player_message(m->player, &n);
-	printf("filter %s, script %s\n", yes(message != NULL && strstr(message, "X-Rcpt-Count: 1") != NULL),
-		yes(message != NULL && strstr(message, "X-Script: seen") != NULL));
+	printf("filter %s, script %s\n", yes(message != NULL && memmem(message, n, "X-Rcpt-Count: 1", 15) != NULL),
+		yes(message != NULL && memmem(message, n, "X-Script: seen", 14) != NULL));
 }
 
 static enum mm_decision add_count(struct mm_event *e)

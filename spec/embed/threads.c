@@ -18,7 +18,7 @@ struct mine {
 	unsigned      messages;         /* that the filter has seen; of the host's thread */
 	int           passed;           /* of the MTA's thread */
 	atomic_uint   reloads, asked_reloads;
-	atomic_bool   serves, shall_stop;
+	atomic_bool   serves, shall_stop, is_left;
 	struct mm_host *host;           /* written before serves */
 	char          path[200], failure[1024];
 };
@@ -84,6 +84,9 @@ static void *serve(void *self)
 	}
 	m->serves = true;
 	mm_host_run(m->host);
+	while (!m->is_left)             /* the MTA may wake it until then */
+		usleep(1000);
+	mm_host_free(m->host);
 	return NULL;
 }
 
@@ -112,6 +115,7 @@ static void *be_mta(void *self)
 	}
 	m->shall_stop = true;
 	mm_host_wake(m->host);
+	m->is_left = true;
 	return NULL;
 }
 
@@ -135,7 +139,6 @@ int main(int argc, char **argv)
 		printf("host %d: %d of %d connections, filter saw %u messages, %s%s%s\n", i, all[i].passed, rounds,
 			all[i].messages, all[i].reloads > 0 ? "reloaded" : "not reloaded",
 			all[i].failure[0] != '\0' ? ": " : "", all[i].failure);
-		mm_host_free(all[i].host);
 	}
 	return 0;
 }

@@ -48,6 +48,23 @@ function filter.stand_in(options) return on_libmilter("stand_in", options) end
 ---@param options? { unix?: boolean }
 function filter.echo(options) return on_libmilter("echo", options) end
 
+--- Starts the sample filter.
+---@param options? { unix?: boolean }
+function filter.sample(options) return on_libmilter("sample", options) end
+
+--- Starts a program that embeds a host and takes the socket as its argument.
+---@param program string
+---@param options? { unix?: boolean }
+function filter.embedded(program, options)
+  local self = setmetatable(listen_at(options or {}), methods)
+  self.kind = "embedded"
+  self.child = process.start({ "env", "-u", "LD_PRELOAD", program, self.spec }, {
+    output = self.directory .. "/output", remove = self.directory, grace = 10,
+  })
+  assert(self.child:wait_text("listening on", 10))
+  return self
+end
+
 --- The host's program: $MOONMILTER, by default build/moonmilter.
 function filter.host_program()
   return os.getenv "MOONMILTER" or "build/moonmilter"
