@@ -3,6 +3,11 @@ BENCH_BUILD   := $(or $(BUILD),build)/bench
 BENCH_CFLAGS  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O2 -g
 BENCH_PROGRAM := $(or $(BUILD),build)/moonmilter
 
+.PHONY: bench-instructions
+bench-instructions: packages-test $(BENCH_PROGRAM) bench-peers    ## instructions a message, under callgrind, 3 minutes
+	$(call install_packages,valgrind)
+	luajit spec/bench/instructions.lua $(INSTRUCTIONS_FLAGS)
+
 $(BENCH_BUILD)/responder: spec/bench/responder.c | present
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $<
