@@ -12,6 +12,7 @@ static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const ch
 	const struct mm_session *s = r->session;
 	struct mm_text queue_id = mm_session_macro(s, "i");
 	mm_log_begin(line, log, MM_LEVEL_INFO, event);
+	mm_log_may_wait(line);
 	mm_log_caused_by(line, s->peer, false);
 	mm_log_string(line, "milter", s->milter);
 	mm_log_string(line, "session", s->id);
@@ -80,7 +81,7 @@ void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const 
 		mm_log_number(&line, "refused", m->refused_count);
 	if (r->edits > 0) {
 		mm_log_number(&line, "edits", r->edits);
-		mm_log_string(&line, "mta_kind", mm_mta_kind_name(mm_session_mta(r->session)));
+		mm_log_string(&line, "mta_kind", mm_mta_kind_name(r->mta));
 	}
 	mm_log_seconds(&line, "seconds", r->seconds);
 	say_part(&line, "waited", r->waited);

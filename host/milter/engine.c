@@ -67,6 +67,7 @@ struct mm_engine {
 	enum mm_stage            result_stage;
 	uint8_t                  ended_by;      /* enum mm_end, of the message or client that ends */
 	uint32_t                 result_edits;
+	enum mm_mta_kind         result_mta;    /* of the MTA that got them */
 	char                     answered_by[sizeof ((struct mm_verdict *)0)->decided_by];      /* the last answer */
 	double                   waiting_since; /* mm_clock_now() */
 	uint64_t                 turn_ends;     /* when *shared->busy is more */
@@ -315,7 +316,7 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 	size_t start = e->out->size;
 	e->result_edits = 0;
 	if (m != NULL && m->edits.count > 0 && lets_through(v)) {
-		enum mm_mta_kind mta = mm_session_mta(&e->session);
+		enum mm_mta_kind mta = e->result_mta = mm_session_mta(&e->session);
 		if (mta == MM_MTA_UNKNOWN && mm_edits_have_positions(m))
 			note(e, NOTE_KIND, "neither Postfix nor Sendmail by its macros (v): inserted fields get the "
 				"positions that the protocol gives them");
@@ -398,7 +399,7 @@ static void report(struct mm_engine *e, bool is_aborted, enum mm_stage stage)
 		.session = &e->session, .verdict = e->result.kind, .is_aborted = is_aborted, .stage = stage,
 		.reply = { (const char *)e->result.reply.bytes, e->result.reply.size },
 		.decided_by = e->result.decided_by[0] != '\0' ? e->result.decided_by : NULL,
-		.edits = is_aborted ? 0 : e->result_edits,
+		.edits = is_aborted ? 0 : e->result_edits, .mta = e->result_mta,
 		.seconds = (m->decided_at != 0 ? m->decided_at : mm_clock_now()) - m->began_at, .waited = m->waited,
 	};
 	if (e->owner.report != NULL)
@@ -947,6 +948,8 @@ static bool end_lines_with_lf(struct mm_engine *e)
 {
 	struct mm_text *value = &e->command.value;
 	struct mm_buffer *b = &e->folded;
+	if (memchr(value->bytes, '\r', value->size) == NULL)   /* memmem takes ten times as long */
+		return true;
 	if (memmem(value->bytes, value->size, "\r\n", 2) == NULL || mm_session_mta(&e->session) != MM_MTA_UNKNOWN)
 		return true;
 	note(e, NOTE_FOLDS, "header: lines that end in CRLF: taken for LF");

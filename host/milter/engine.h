@@ -69,6 +69,7 @@ struct mm_outcome_report {
 	struct mm_text           reply;
 	const char              *decided_by;    /* script file and handler, or "stop"; NULL: the defaults decided */
 	uint32_t                 edits;         /* edits sent */
+	enum mm_mta_kind         mta;           /* when there are edits: as which they were written for */
 	double                   seconds;       /* from MAIL to the verdict, or to the abort */
 	double                   waited;        /* seconds in which the MTA waited for a handler that itself waited */
 };

@@ -51,15 +51,24 @@ bool mm_macros_next(const struct mm_macros *m, enum mm_macro_set set, size_t *at
 	return !c.failed;
 }
 
+/* As mm_macros_next() walks, without a cursor: end of message looks up several. */
 bool mm_macros_lookup(const struct mm_macros *m, struct mm_text wanted, struct mm_text *value)
 {
 	wanted = mm_macro_bare(wanted);
 	for (int set = MM_MACRO_SET_COUNT - 1; set >= 0; set--) {
-		struct mm_text name;
-		for (size_t at = 0; mm_macros_next(m, (enum mm_macro_set)set, &at, &name, value);) {
+		const char *at = (const char *)m->sets[set].bytes, *end = at + m->sets[set].size;
+		while (at < end) {
+			struct mm_text name = { at, strnlen(at, (size_t)(end - at)) };
+			const char *text = at + name.size + 1;
+			size_t size = text < end ? strnlen(text, (size_t)(end - text)) : 0;
+			if (text > end || (text < end && text + size == end))
+				break;                  /* no NUL at its end */
+			at = text + size + 1;
 			name = mm_macro_bare(name);
-			if (name.size == wanted.size && memcmp(name.bytes, wanted.bytes, name.size) == 0)
-				return true;
+			if (name.size != wanted.size || memcmp(name.bytes, wanted.bytes, name.size) != 0)
+				continue;
+			*value = (struct mm_text){ size > 0 ? text : "", size };
+			return true;
 		}
 	}
 	return false;
