@@ -21,6 +21,7 @@ void mm_log_init(struct mm_log *log, int fd)
 
 void mm_log_to_descriptor(struct mm_log *log, int fd)
 {
+	mm_log_flush(log);
 	log->sink = NULL;
 	if (fd >= 0 && log->output.given == fd)         /* the process may no longer have the right to reopen it */
 		return;
@@ -30,6 +31,7 @@ void mm_log_to_descriptor(struct mm_log *log, int fd)
 
 void mm_log_to_file(struct mm_log *log, int fd)
 {
+	mm_log_flush(log);
 	log->sink = NULL;
 	mm_log_output_file(&log->output, fd);
 	log->is_terminal = false;
@@ -37,6 +39,7 @@ void mm_log_to_file(struct mm_log *log, int fd)
 
 void mm_log_to_syslog(struct mm_log *log)
 {
+	mm_log_flush(log);
 	log->sink = NULL;
 	mm_log_output_syslog(&log->output);
 	log->is_terminal = false;
@@ -44,6 +47,7 @@ void mm_log_to_syslog(struct mm_log *log)
 
 void mm_log_close(struct mm_log *log)
 {
+	mm_log_flush(log);
 	mm_log_output_close(&log->output);
 }
 
@@ -115,27 +119,55 @@ static void put_escaped(struct mm_log_line *l, struct mm_text t)
 
 static void put_key(struct mm_log_line *l, const char *key)
 {
-	if (!l->log->is_json) {
-		put_string(l, " ");
-		put_string(l, key);
-		put_string(l, "=");
+	size_t n = strlen(key);
+	if (l->is_cut || n + sizeof ",\"\":" > sizeof l->bytes - TAIL_SIZE - l->size) {
+		l->is_cut = true;
 		return;
 	}
-	put_string(l, ",\"");
-	put_string(l, key);
-	put_string(l, "\":");
+	char *to = l->bytes + l->size;
+	if (!l->log->is_json) {
+		to[0] = ' ';
+		memcpy(to + 1, key, n);
+		to[n + 1] = '=';
+		l->size += n + 2;
+		return;
+	}
+	memcpy(to, ",\"", 2);
+	memcpy(to + 2, key, n);
+	memcpy(to + 2 + n, "\":", 2);
+	l->size += n + 4;
 }
 
+/* ---- numbers: printf would take more instructions than the rest of a line ---- */
+
+#define DIGITS_MAX 24
+
+/* Writes the digits before `end`, at least `least` of them. Returns where they begin. */
+static char *digits(char *end, unsigned long long value, int least)
+{
+	do {
+		*--end = (char)('0' + value % 10);
+		value /= 10;
+	} while (--least > 0 || value > 0);
+	return end;
+}
+
+/* The text of a second is made once. */
 static void put_time(struct mm_log_line *l)
 {
+	struct mm_log *log = l->log;
 	struct timespec now;
-	struct tm utc;
-	char text[32], line[48];
 	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &utc);
-	strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-	snprintf(line, sizeof line, "%s.%03ldZ", text, now.tv_nsec / 1000000);
-	put_string(l, line);
+	if (now.tv_sec != log->stamp_second) {
+		struct tm utc;
+		gmtime_r(&now.tv_sec, &utc);
+		strftime(log->stamp, sizeof log->stamp, "%Y-%m-%dT%H:%M:%S.", &utc);
+		log->stamp_second = now.tv_sec;
+	}
+	char ms[] = "000Z";
+	digits(ms + 3, (unsigned long long)now.tv_nsec / 1000000, 3);
+	put_string(l, log->stamp);
+	put(l, ms, sizeof ms - 1);
 }
 
 void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level, const char *event)
@@ -149,7 +181,7 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level
 	l->kind = 0;
 	l->event = event;
 	l->peer = NULL;
-	l->is_outcome = false;
+	l->is_outcome = l->may_wait = false;
 	if (!l->is_on)
 		return;
 	if (log->is_json) {
@@ -172,16 +204,22 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level
 	put_string(l, event);
 }
 
-static bool needs_quotes(struct mm_text t)
+/* What a byte is in a value. Only ASCII: sequences of UTF-8 are looked at one by one. */
+#define IS_CLEAN 1u             /* is written as it is */
+#define IS_BARE  2u             /* and needs no quotes */
+#define CLEAN    IS_CLEAN
+#define BARE     IS_CLEAN | IS_BARE
+static const uint8_t classes[256] = {
+	[' '] = CLEAN, ['!'] = BARE, ['#' ... '<'] = BARE, ['='] = CLEAN, ['>' ... '['] = BARE, [']' ... '~'] = BARE,
+};
+
+/* The classes that all bytes have. */
+static unsigned classes_of(struct mm_text t)
 {
-	if (t.size == 0)
-		return true;
-	for (size_t i = 0; i < t.size; i++) {
-		unsigned char c = (unsigned char)t.bytes[i];
-		if (c <= ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '=')
-			return true;
-	}
-	return false;
+	unsigned all = t.size > 0 ? BARE : IS_CLEAN;
+	for (size_t i = 0; i < t.size; i++)
+		all &= classes[(unsigned char)t.bytes[i]];
+	return all;
 }
 
 void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
@@ -189,17 +227,21 @@ void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
 	if (!l->is_on || l->is_cut)
 		return;
 	size_t before = l->size;
-	bool quotes = l->log->is_json || needs_quotes(value);
+	unsigned all = classes_of(value);
+	bool quotes = l->log->is_json || !(all & IS_BARE);
 	put_key(l, key);
 	if (quotes)
-		put_string(l, "\"");
+		put(l, "\"", 1);
 	if (l->is_cut) {                        /* do not write half a key */
 		l->size = before;
 		return;
 	}
-	put_escaped(l, value);
+	if (all & IS_CLEAN && value.size < sizeof l->bytes - TAIL_SIZE - l->size)
+		put(l, value.bytes, value.size);
+	else
+		put_escaped(l, value);
 	if (quotes)
-		put_string(l, "\"");
+		put(l, "\"", 1);
 	l->is_partial = l->is_cut;
 	l->is_open = l->is_cut && quotes;
 }
@@ -223,16 +265,27 @@ void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
 
 void mm_log_number(struct mm_log_line *l, const char *key, long long value)
 {
-	char text[24];
-	snprintf(text, sizeof text, "%lld", value);
-	mm_log_bare(l, key, (struct mm_text){ text, strlen(text) });
+	char text[DIGITS_MAX], *end = text + sizeof text;
+	unsigned long long size = value < 0 ? 0 - (unsigned long long)value : (unsigned long long)value;
+	char *at = digits(end, size, 1);
+	if (value < 0)
+		*--at = '-';
+	mm_log_bare(l, key, (struct mm_text){ at, (size_t)(end - at) });
 }
 
 void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
 {
-	char text[40];
-	snprintf(text, sizeof text, "%.3f", seconds);
-	mm_log_bare(l, key, (struct mm_text){ text, strlen(text) });
+	char text[DIGITS_MAX + 16];
+	if (!(seconds >= 0 && seconds < 1e12)) {        /* a clock that was set back */
+		int n = snprintf(text, sizeof text, "%.3f", seconds);
+		mm_log_bare(l, key, (struct mm_text){ text, n > 0 && n < (int)sizeof text ? (size_t)n : 0 });
+		return;
+	}
+	unsigned long long ms = (unsigned long long)(seconds * 1000 + 0.5);
+	char *end = text + sizeof text, *at = digits(end, ms % 1000, 3);
+	*--at = '.';
+	at = digits(at, ms / 1000, 1);
+	mm_log_bare(l, key, (struct mm_text){ at, (size_t)(end - at) });
 }
 
 /* ---- lines that are alike ---- */
@@ -412,14 +465,13 @@ void mm_log_sweep(struct mm_log *log)
 
 /* ---- out ---- */
 
-static bool write_out(struct mm_log *log, enum mm_level level, const char *line, size_t size)
+/* One line, or several. */
+static void write_out(struct mm_log *log, enum mm_level level, const char *text, size_t size, unsigned lines)
 {
 	static const int priorities[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR };  /* ORDER LOG_LEVEL */
-	if (mm_log_output_write(&log->output, priorities[level], line, size))
-		return true;
-	log->dropped++;
-	log->dropped_ever++;
-	return false;
+	unsigned lost = lines - mm_log_output_write(&log->output, priorities[level], text, size);
+	log->dropped += lost;
+	log->dropped_ever += lost;
 }
 
 static void close_line(struct mm_log_line *l)
@@ -442,10 +494,78 @@ static bool say_dropped(struct mm_log *log)
 	mm_log_begin(&line, log, MM_LEVEL_WARN, "log");
 	mm_log_number(&line, "dropped", (long long)dropped);
 	close_line(&line);
-	if (!mm_log_output_write(&log->output, LOG_WARNING, line.bytes, line.size))
+	if (mm_log_output_write(&log->output, LOG_WARNING, line.bytes, line.size) == 0)
 		return false;
 	log->dropped -= dropped;
 	return true;
+}
+
+/* Lines that are complete go out, after the number of those that were lost. */
+static void send_out(struct mm_log *log, enum mm_level level, const char *text, size_t size, unsigned lines)
+{
+	if (log->dropped > 0 && !say_dropped(log)) {
+		log->dropped += lines;
+		log->dropped_ever += lines;
+		return;
+	}
+	write_out(log, level, text, size, lines);
+}
+
+/* ---- lines that leave together ---- */
+
+void mm_log_may_wait(struct mm_log_line *l)
+{
+	l->may_wait = true;
+}
+
+void mm_log_gather(struct mm_log *log, void (*begins)(void *), void *self)
+{
+	mm_log_flush(log);
+	log->gathered.begins = begins;
+	log->gathered.self = self;
+}
+
+void mm_log_flush(struct mm_log *log)
+{
+	struct mm_log_gathered *g = &log->gathered;
+	unsigned lines = g->lines;
+	if (lines == 0)
+		return;
+	g->lines = 0;
+	send_out(log, MM_LEVEL_INFO, g->bytes, g->size, lines);
+}
+
+void mm_log_last_words(struct mm_log *log)
+{
+	struct mm_log_gathered *g = &log->gathered;
+	if (g->lines == 0)
+		return;
+	g->lines = 0;
+	mm_log_output_write(&log->output, LOG_INFO, g->bytes, g->size);
+}
+
+/* lines counts last: a signal between finds whole lines. */
+static void gather(struct mm_log *log, const struct mm_log_line *l)
+{
+	struct mm_log_gathered *g = &log->gathered;
+	if (g->lines > 0 && g->size + 1 + l->size > sizeof g->bytes - TAIL_SIZE)
+		mm_log_flush(log);
+	if (g->lines > 0) {
+		g->bytes[g->size++] = '\n';
+	} else {
+		g->size = 0;
+		g->begins(g->self);
+	}
+	memcpy(g->bytes + g->size, l->bytes, l->size);
+	g->size += l->size;
+	g->lines++;
+}
+
+/* Each line for syslog is a datagram, and a level of its own. */
+static bool can_wait(const struct mm_log_line *l)
+{
+	return l->may_wait && l->log->gathered.begins != NULL && l->level == MM_LEVEL_INFO
+		&& l->log->output.kind != MM_LOG_SYSLOG;
 }
 
 void mm_log_end(struct mm_log_line *l)
@@ -462,11 +582,11 @@ void mm_log_end(struct mm_log_line *l)
 		close_line(l);
 	if (log->sink != NULL) {
 		log->sink(log->sink_self, l->level, l->bytes, l->size);
-	} else if (log->dropped > 0 && !say_dropped(log)) {
-		log->dropped++;
-		log->dropped_ever++;
+	} else if (can_wait(l)) {
+		gather(log, l);
 	} else {
-		write_out(log, l->level, l->bytes, l->size);
+		mm_log_flush(log);
+		send_out(log, l->level, l->bytes, l->size, 1);
 	}
 }
 

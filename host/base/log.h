@@ -1,6 +1,8 @@
 /* base/log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
  * Values from mail are escaped so that a line stays one line and a value cannot pose as another key. A line is built on
  * the stack and written at once; a line that finds no room is lost and counted, the log never waits (log_output.h).
+ * Lines about verdicts may wait for the end of the loop's turn and leave in one write (mm_log_gather()); any other line
+ * takes them along, so lines keep their order.
  * Lines are held back and counted, too: repeated warnings and errors; and all lines about one MTA that makes us write
  * more than `rate` allows, those about the outcome of a message last.
  * Not thread-safe: one log belongs to one loop. */
@@ -45,6 +47,16 @@ struct mm_log_tap {
 	void (*line)(void *self, enum mm_level, const char *event, const char *line, size_t size);
 };
 
+/* Lines about verdicts that wait for mm_log_flush(). Their bytes are memory of the process alone: what ends it without
+ * a word (SIGKILL) loses the lines of that turn. */
+struct mm_log_gathered {
+	void            (*begins)(void *self);  /* NULL: no line waits */
+	void             *self;
+	unsigned          lines;
+	size_t            size;                 /* bytes of the lines, without the last one's newline */
+	char              bytes[MM_LOG_LINE_SIZE];
+};
+
 struct mm_log {
 	enum mm_level level;                /* lines below it are not built */
 	const struct mm_log_tap *tap;           /* borrowed; NULL: none */
@@ -61,6 +73,9 @@ struct mm_log {
 	struct mm_log_repeats repeats[2 * MM_LOG_PLACES];
 	double            rate;                 /* bytes a second about one MTA; 0: no limit */
 	struct mm_log_peer peers[MM_LOG_PEERS];
+	struct mm_log_gathered gathered;
+	int64_t           stamp_second;         /* since 1970, of stamp; 0: none yet */
+	char              stamp[24];            /* "2026-11-21T10:47:24." */
 };
 
 struct mm_log_line {
@@ -72,6 +87,7 @@ struct mm_log_line {
 	const char       *event;                /* borrowed */
 	const char       *peer;                 /* borrowed; NULL: no MTA caused it */
 	bool              is_outcome;
+	bool              may_wait;             /* for mm_log_flush() */
 	bool              is_cut;
 	bool              is_partial, is_open;  /* of a cut line: it ends within a value; which has a quote before it */
 	size_t            size;
@@ -107,7 +123,16 @@ void mm_log_alike(struct mm_log_line *, const char *text, size_t size);
 /* An MTA has caused this line: its address and port, borrowed until the end of the line, NULL for this machine.
  * is_outcome: the line says what became of a message; it is the last to be held back. */
 void mm_log_caused_by(struct mm_log_line *, const char *peer, bool is_outcome);
+/* The line is about a verdict: it may wait for the end of the turn. */
+void mm_log_may_wait(struct mm_log_line *);
 void mm_log_end(struct mm_log_line *);
+/* From now on such lines wait for mm_log_flush(); begins is called when the first one does, so that a loop flushes at
+ * the end of its turn. NULL: no more; those at hand are written. Closing the log and giving it another output write
+ * them, too. */
+void mm_log_gather(struct mm_log *, void (*begins)(void *self), void *self);
+void mm_log_flush(struct mm_log *);
+/* The same from a signal handler, when the process ends. */
+void mm_log_last_words(struct mm_log *);
 /* When the time of held-back lines is over, logs how many there were; called every few seconds. */
 void mm_log_sweep(struct mm_log *);
 /* A whole line: event and one text, formatted. Warnings and errors of one format are alike. */

@@ -118,28 +118,40 @@ static bool takes_a_line(int fd)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
 }
 
-/* A newline that ends a torn line goes first, so that the next line is whole. */
-static bool write_line(struct mm_log_output *o, const char *line, size_t size)
+/* Lines whose end is among the first n bytes of these and one newline. */
+static unsigned count_lines(const char *lines, size_t size, size_t n)
 {
-	struct iovec parts[] = { { (void *)(size_t)"\n", o->is_torn }, { (void *)(size_t)line, size },
+	unsigned count = n > size;
+	const char *at = lines, *end = lines + (n < size ? n : size);
+	while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+		at++;
+		count++;
+	}
+	return count;
+}
+
+/* A newline that ends a torn line goes first, so that the next line is whole. */
+static unsigned write_lines(struct mm_log_output *o, const char *lines, size_t size)
+{
+	struct iovec parts[] = { { (void *)(size_t)"\n", o->is_torn }, { (void *)(size_t)lines, size },
 		{ (void *)(size_t)"\n", 1 } };
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 3 };
-	size_t all = o->is_torn + size + 1;
+	size_t torn = o->is_torn;
 	if (o->kind == MM_LOG_ASKED && !takes_a_line(o->fd))
-		return false;
+		return 0;
 	ssize_t n = o->kind == MM_LOG_SOCKET ? sendmsg(o->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
 		: writev(o->fd, parts, 3);
 	if (n <= 0)
-		return false;
-	o->is_torn = (size_t)n < all;
-	return !o->is_torn;
+		return 0;
+	o->is_torn = (size_t)n < torn + size + 1;
+	return count_lines(lines, size, (size_t)n - torn);
 }
 
-bool mm_log_output_write(struct mm_log_output *o, int priority, const char *line, size_t size)
+unsigned mm_log_output_write(struct mm_log_output *o, int priority, const char *lines, size_t size)
 {
 	switch (o->kind) {
-	case MM_LOG_NOWHERE: return true;
-	case MM_LOG_SYSLOG:  return send_to_syslog(o, priority, line, size);
-	default:             return write_line(o, line, size);
+	case MM_LOG_NOWHERE: return count_lines(lines, size, size + 1);
+	case MM_LOG_SYSLOG:  return send_to_syslog(o, priority, lines, size);
+	default:             return write_lines(o, lines, size);
 	}
 }

@@ -37,9 +37,10 @@ void mm_log_output_file(struct mm_log_output *, int fd);
 void mm_log_output_syslog(struct mm_log_output *);
 /* What lines in syslog carry: LOG_DAEMON, "inbound". */
 void mm_log_output_name(struct mm_log_output *, int facility, const char *ident);
-/* Writes one line, given without its newline, at most PIPE_BUF - 80 bytes. priority: as for syslog(3).
- * False: the line is lost. */
-bool mm_log_output_write(struct mm_log_output *, int priority, const char *line, size_t size);
+/* Writes a line, or several with newlines between them, given without the last newline; at most PIPE_BUF - 80 bytes, so
+ * that a pipe accepts all of them or none. priority: as for syslog(3), which takes one line at a time. Returns how many
+ * newlines have been written: of lines that are complete. */
+unsigned mm_log_output_write(struct mm_log_output *, int priority, const char *line, size_t size);
 void mm_log_output_close(struct mm_log_output *);
 
 #endif

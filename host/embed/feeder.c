@@ -51,6 +51,7 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 	mm_tell_outcome(mm_worker_desk(f->host->worker), mm_engine_session(f->engine), r);
 	mm_count_outcome(r);
 	mm_log_outcome(&f->host->log, mm_worker_profile(f->host->worker), r);
+	mm_log_flush(&f->host->log);            /* no turn of the loop need follow */
 }
 
 static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
@@ -58,6 +59,7 @@ static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
 	struct mm_feed *f = self;
 	mm_tell_aside(mm_worker_desk(f->host->worker), mm_engine_session(f->engine), r);
 	mm_log_aside(&f->host->log, r);
+	mm_log_flush(&f->host->log);
 }
 
 static void on_feeder_fault(void *self, const struct mm_fault *why)

@@ -72,6 +72,7 @@ struct mm_worker {
 	ev_timer                 sweep;
 	uint64_t                 messages_at_sweep;
 	ev_prepare               before_wait;   /* a turn of the loop ends; is there garbage? */
+	ev_async                 log_waits;     /* never sent: fed when lines wait, and last in its turn */
 	ev_idle                  rest;          /* active while there is: runs when the loop has nothing else to do */
 };
 
@@ -340,6 +341,22 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 		ev_idle_start(loop, &w->rest);
 }
 
+/* ---- log lines of one turn leave together ---- */
+
+static void on_log_waits(struct ev_loop *loop, ev_async *waits, int events)
+{
+	const struct mm_worker *w = waits->data;
+	(void)loop;
+	(void)events;
+	mm_log_flush(w->options.log);
+}
+
+static void log_begins_to_wait(void *self)
+{
+	struct mm_worker *w = self;
+	ev_feed_event(loop_of(w), &w->log_waits, EV_CUSTOM);
+}
+
 /* ---- life ---- */
 
 /* Time and process id tell hosts apart. Several hosts of one process, which may begin in the same second, differ in the
@@ -453,6 +470,10 @@ static void start_watchers(struct mm_worker *w)
 	ev_prepare_init(&w->before_wait, on_before_wait);
 	w->before_wait.data = w;
 	ev_prepare_start(loop_of(w), &w->before_wait);
+	ev_init(&w->log_waits, on_log_waits);
+	ev_set_priority(&w->log_waits, EV_MINPRI);
+	w->log_waits.data = w;
+	mm_log_gather(w->options.log, log_begins_to_wait, w);
 	ev_idle_init(&w->rest, on_rest);
 	w->rest.data = w;
 	ev_unref(loop_of(w));           /* sweep and before_wait alone keep no loop running */
@@ -484,6 +505,8 @@ void mm_worker_free(struct mm_worker *w)
 {
 	if (w == NULL)
 		return;
+	mm_log_gather(w->options.log, NULL, NULL);
+	ev_clear_pending(loop_of(w), &w->log_waits);
 	ev_ref(loop_of(w));
 	ev_ref(loop_of(w));
 	ev_timer_stop(loop_of(w), &w->sweep);

@@ -145,6 +145,7 @@ static void note_last_place(void)
 static void on_crash(int number)
 {
 	note_last_place();
+	mm_log_last_words(budget.log);
 	signal(number, SIG_DFL);
 	raise(number);
 }
@@ -152,8 +153,10 @@ static void on_crash(int number)
 /* A C function that a script has called ends the process. */
 static void on_exit_from_inside(void)
 {
-	if (budget.is_open)
-		note_last_place();
+	if (!budget.is_open)
+		return;
+	note_last_place();
+	mm_log_last_words(budget.log);
 }
 
 /* ---- the hook ---- */
