@@ -43,6 +43,7 @@ struct mm_engine {
 	uint8_t                  todo[TODO_MAX];        /* enum mm_stage, events still to run */
 	uint8_t                  todo_count;
 	bool                     is_waiting;    /* the runtime works on todo[0] */
+	bool                     has_left;      /* what it has worked on is over already (mm_engine_further) */
 	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
 	bool                     tells_macros;  /* the runtime wants MM_STAGE_macros */
 	uint8_t                  fresh_macros;  /* 1 << enum mm_macro_set: have come, and were not told */
@@ -665,6 +666,11 @@ static void run_event(struct mm_engine *e)
 		}
 		e->is_waiting = false;
 	}
+	if (e->has_left) {
+		e->has_left = false;
+		mm_verdict_reset(&v);
+		return;
+	}
 	event_decided(e, &v);
 	e->is_refused = false;
 }
@@ -1068,6 +1074,59 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 	e->turn_left--;
 	if (!begin_packet(e, &packet, why))
 		fail(e);
+	return true;
+}
+
+/* ---- further fields without leaving the runtime ---- */
+
+/* After a field whose verdict is continue, and with nothing special at hand, there is nothing to be done but to take
+ * the next one. */
+static bool can_go_further(const struct mm_engine *e)
+{
+	return e->why != NULL && e->why->class == MM_FAULT_NONE && e->is_waiting && !e->is_ending
+		&& e->todo_count == 1 && e->todo[0] == MM_STAGE_header && e->command.row->letter == SMFIC_HEADER
+		&& e->session.message != NULL && e->session.grants.quiet & MM_STAGE_BIT(header)
+		&& e->held.kind == MM_VERDICT_continue && e->shortage == 0 && !e->is_refused && !e->has_mail_macros
+		&& e->turn_left >= 2 && (e->turn_ends == 0 || *e->shared->busy <= e->turn_ends)
+		&& (e->session.seed == 0 || !mm_poison_is_any(e->shared->poison)) && e->shared->observer == NULL;
+}
+
+/* The next packet when it is a field. Postfix sends macros before each, which nobody keeps (macro.h): they are passed
+ * over when their form is good. False: something else comes next, and the frame is as before. */
+static bool next_field(struct mm_engine *e, struct mm_packet *packet)
+{
+	struct mm_frame before = e->frame;
+	struct mm_fault ignored;
+	unsigned count = 0;
+	do {
+		mm_frame_done(&e->frame);
+		if (count++ == 2 || mm_frame_next(&e->frame, packet, &ignored) != MM_FRAME_PACKET)
+			break;
+		if (packet->letter == SMFIC_HEADER) {
+			e->turn_left -= count;
+			return true;
+		}
+	} while (packet->letter == SMFIC_MACRO && packet->size > 0 && packet->data[0] == SMFIC_HEADER
+		&& (packet->size == 1 || packet->data[packet->size - 1] == '\0'));
+	e->frame = before;
+	return false;
+}
+
+bool mm_engine_further(struct mm_engine *e, const void *runtime_session, struct mm_event *event)
+{
+	struct mm_packet packet;
+	if (e->runtime_session != runtime_session || !can_go_further(e) || !next_field(e, &packet))
+		return false;
+	e->answered_by[0] = '\0';
+	if (!decode(e, &packet, e->why) || !note_header(e, e->why)) {
+		fail(e);
+		e->has_left = true;
+		return false;
+	}
+	mm_digest_note(&e->session, &e->command);
+	*event = (struct mm_event){ .stage = MM_STAGE_header, .command = &e->command };
+	if (e->session.seed != 0)
+		show_event(e, mm_digest_of_event(&e->session, MM_STAGE_header));
 	return true;
 }
 

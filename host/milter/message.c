@@ -160,6 +160,23 @@ void mm_message_refuse_recipient(struct mm_message *m, uint8_t with)
 	last->refused_with = with;
 }
 
+/* As one piece when they came as one: name, NUL, perhaps a space, value. */
+static void keep_field(struct mm_message *m, struct mm_text name, struct mm_text value, struct mm_span spans[2])
+{
+	uintptr_t ends = (uintptr_t)name.bytes + name.size, begins = (uintptr_t)value.bytes;
+	size_t between = begins - ends;
+	if (begins < ends || between > 2) {
+		spans[0] = mm_message_keep(m, name);
+		spans[1] = mm_message_keep(m, value);
+		return;
+	}
+	struct mm_span both = mm_message_keep(m, (struct mm_text){ name.bytes, name.size + between + value.size });
+	spans[0] = (struct mm_span){ both.at, (uint32_t)name.size };
+	spans[1] = (struct mm_span){ both.at + (uint32_t)(name.size + between), (uint32_t)value.size };
+	if (both.size == 0)
+		spans[0] = spans[1] = both;     /* no memory */
+}
+
 bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_text value, bool has_space)
 {
 	size_t size = m->header_size + name.size + value.size;
@@ -173,8 +190,10 @@ bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_t
 	if (!mm_array_grow(&m->fields, m->field_count, &m->field_capacity, sizeof *m->fields))
 		return false;
 	struct mm_field *f = &m->fields[m->field_count++];
+	struct mm_span spans[2];
+	keep_field(m, name, value, spans);
 	*f = (struct mm_field){
-		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value),
+		.name = spans[0], .value = spans[1],
 		.is_received = true, .has_space = has_space, .id = ++m->fields_ever,
 	};
 	m->header_size = (uint32_t)size;

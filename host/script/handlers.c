@@ -8,6 +8,7 @@
 #include "script/failure.h"
 #include "script/load.h"
 #include "task/call.h"
+#include "task/told.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -221,6 +222,43 @@ static void push_handler(lua_State *co, void *self)
 	mm_arguments_push(co, ss, has_fields ? MM_ARGUMENTS_ALL : h->seen[ss->event.stage]);
 }
 
+/* ---- the fields of a header in one call ---- */
+
+static void push_field(lua_State *co, void *self)
+{
+	struct mm_script_session *ss = self;
+	if (mm_arguments_push(co, ss, ss->generation->plan->handlers[ss->script_at].seen[MM_STAGE_header]) == 0)
+		lua_pushboolean(co, 1);         /* the handler declares no name, and does not see this */
+}
+
+/* Does only this script look at headers, and has nothing happened that would have to be told from field to field? */
+static bool is_alone(const struct mm_script_session *ss)
+{
+	const struct mm_generation *g = ss->generation;
+	return ss->event.stage == MM_STAGE_header && ss->facts->grants.quiet & MM_STAGE_BIT(header)
+		&& ss->ctx != MM_NO_REF
+		&& g->plan->handlers[ss->script_at].fields == NULL
+		&& g->plan->stage_scripts[MM_STAGE_header] == UINT64_C(1) << ss->script_at
+		&& (ss->accepted_client | ss->accepted_message | ss->skipped) == 0;
+}
+
+/* The handler has returned nothing, which is all there is to be done for a field without a reply. */
+static bool further_field(void *self)
+{
+	struct mm_script_session *ss = self;
+	if (ss->has_verdict || ss->over_due != 0 || !mm_engine_further(ss->engine, ss, &ss->event))
+		return false;
+	mm_told_event(ss, true);
+	return true;
+}
+
+static enum mm_run call_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
+{
+	if (is_alone(ss))
+		return mm_call_walk(&ss->task, ref, push_field, further_field, ss, why);
+	return mm_call_function(&ss->task, ref, push_handler, ss, why);
+}
+
 /* A body that the script asked for with ctx:body{}: each piece is stored before on_body sees it, and the body is
  * finished before on_eom. True: a limit of the script or a full disk has decided the event. */
 static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
@@ -328,7 +366,7 @@ enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict 
 		if (ref == MM_NO_REF || !takes_part(ss, ss->script_at))
 			continue;
 		struct mm_fault why;
-		enum mm_run run = mm_call_function(&ss->task, ref, push_handler, ss, &why);
+		enum mm_run run = call_handler(ss, ref, &why);
 		if (run == MM_RUN_WAITING) {
 			mm_deadline_arm(ss);
 			return MM_WAITING;

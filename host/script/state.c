@@ -431,6 +431,11 @@ static int make_state(lua_State *L)
 	lua_pushcfunction(L, mm_call_push);
 	lua_call(L, 1, 1);
 	g->entry = mm_vault_put(L);
+	push_of_module(L, "moonmilter.runtime.entry", "walk_by");
+	lua_pushcfunction(L, mm_call_push);
+	lua_pushcfunction(L, mm_call_further);
+	lua_call(L, 2, 1);
+	g->walk = mm_vault_put(L);
 	push_of_module(L, "moonmilter.runtime.headers", NULL);
 	g->field_factory = mm_vault_put(L);
 	lua_getglobal(L, "io");

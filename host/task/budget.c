@@ -341,6 +341,18 @@ struct mm_task *mm_budget_begin(struct mm_task *t)
 	return before;
 }
 
+bool mm_budget_lets_go_on(const struct mm_task *t)
+{
+	return !budget.is_open
+		|| (!budget.is_struck && !budget.is_over && !budget.has_place && budget.running == t);
+}
+
+void mm_budget_again(const struct mm_task *t)
+{
+	budget.sequence++;
+	budget.at_work = t->session->facts->event_digest;
+}
+
 static void end_slice(lua_State *L)
 {
 	if (budget.is_struck)

@@ -146,40 +146,72 @@ static enum mm_run outcome(struct mm_task *t, int status, struct mm_fault *why)
 	return MM_RUN_FAILED;
 }
 
-enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_fault *why)
+/* What runs between two looks at the clock. */
+struct slice {
+	struct mm_profile_row *row;     /* NULL: not counted */
+	double                 cpu;     /* the thread's CPU time when it began; 0: not measured */
+	uint64_t               began;   /* ticks */
+};
+
+static struct slice begin_slice(struct mm_profile_row *row)
+{
+	return (struct slice){ row, row != NULL && row->measures > 0 ? mm_clock_cpu() : 0, mm_clock_ticks() };
+}
+
+static void tell_slice(struct mm_task *t, const struct slice *s, bool waits, uint64_t ended)
+{
+	if (s->row != NULL)
+		count_slice(t, s->row, waits, s->cpu, s->began, ended);
+	if (t->session != NULL && t->session->facts->story != NULL)
+		mm_told_slice(t, s->began, ended);
+	if (t->session != NULL && t->session->facts->traced != 0)
+		mm_told_traced_slice(t, s->began, ended, waits);
+}
+
+struct mm_pushing {
+	void       (*push)(lua_State *, void *);
+	void        *self;
+	bool       (*further)(void *);          /* NULL: there is one event */
+	struct slice slice;
+	bool         is_told;                   /* of it */
+};
+
+/* p NULL: no call begins, so there is nothing to push. */
+static enum mm_run resume(struct mm_task *t, int argument_count, struct mm_pushing *p, struct mm_fault *why)
 {
 	struct mm_generation *g = t->generation;
 	struct mm_task *before = g->current;
+	struct mm_pushing *walking = g->walking, alone;
+	if (p == NULL) {
+		alone = (struct mm_pushing){ .further = NULL };         /* a call that has waited goes no further */
+		p = &alone;
+	}
 	g->current = t;
+	g->walking = p;
 	if (g->shown != t->session)
 		mm_task_show(g, t->session);
 	struct mm_task *ran = mm_budget_begin(t);
-	struct mm_profile_row *row = row_of(t);
 	bool enforced = mm_memory_begin(g);
-	double cpu = row != NULL && row->measures > 0 ? mm_clock_cpu() : 0;
-	uint64_t began = mm_clock_ticks();
+	p->slice = begin_slice(row_of(t));
 	int status = lua_resume(t->co, argument_count);
 	uint64_t ended = mm_clock_ticks();
 	mm_memory_end(g, enforced);
 	mm_budget_end(ran);
 	g->current = before;
+	g->walking = walking;
 	if (before != NULL && g->shown != before->session)
 		mm_task_show(g, before->session);
 	enum mm_run run = outcome(t, status, why);
-	if (row != NULL)
-		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
-	if (t->session != NULL && t->session->facts->story != NULL)
-		mm_told_slice(t, began, ended);
-	if (t->session != NULL && t->session->facts->traced != 0)
-		mm_told_traced_slice(t, began, ended, run == MM_RUN_WAITING);
+	if (!p->is_told)
+		tell_slice(t, &p->slice, run == MM_RUN_WAITING, ended);
 	mm_memory_settle(t);
 	return run;
 }
 
-struct mm_pushing {
-	void (*push)(lua_State *, void *);
-	void  *self;
-};
+enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_fault *why)
+{
+	return resume(t, argument_count, NULL, why);
+}
 
 int mm_call_push(lua_State *co)
 {
@@ -194,21 +226,60 @@ int mm_call_push(lua_State *co)
 	return lua_gettop(co);
 }
 
-enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_State *, void *), void *self,
-	struct mm_fault *why)
+/* Whatever the call has left behind is settled outside of Lua. */
+static bool may_walk_on(const struct mm_task *t)
 {
-	struct mm_pushing p = { push, self };
+	return !t->is_waiting && !t->is_cancelled && t->limits == NULL && t->began_at == 0
+		&& mm_memory_is_settled(t->generation) && mm_budget_lets_go_on(t);
+}
+
+/* A script that has found this function may call it in a handler: that cuts its own call short. */
+int mm_call_further(lua_State *co)
+{
+	struct mm_generation *g = mm_generation_of(co);
+	struct mm_pushing *p = g->walking;
+	struct mm_task *t = g->current;
+	lua_settop(co, 0);
+	if (p == NULL || p->further == NULL || p->is_told || t == NULL || t->co != co)
+		return 0;
+	tell_slice(t, &p->slice, false, mm_clock_ticks());
+	p->is_told = true;
+	if (!may_walk_on(t) || !p->further(p->self))
+		return 0;
+	mm_budget_again(t);
+	p->is_told = false;
+	p->slice = begin_slice(p->slice.row);
+	p->push(co, p->self);
+	return lua_gettop(co);
+}
+
+static enum mm_run call(struct mm_task *t, const int *refs, int count, struct mm_pushing *p, struct mm_fault *why)
+{
 	lua_State *co = mm_task_coroutine(t);
 	if (co == NULL) {
 		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
 		return MM_RUN_FAILED;
 	}
-	/* At rest a coroutine's stack has room for these two; a new closure would cost an allocation each time. */
-	mm_vault_push_both(t->generation, co, t->generation->entry, called);
-	t->generation->pushing = &p;
-	enum mm_run run = mm_call_resume(t, 1, why);
+	/* At rest a coroutine's stack has room for these; a new closure would cost an allocation each time. */
+	mm_vault_push_all(t->generation, co, refs, count);
+	t->generation->pushing = p;
+	enum mm_run run = resume(t, count - 1, p, why);
 	t->generation->pushing = NULL;
 	return run;
+}
+
+enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_State *, void *), void *self,
+	struct mm_fault *why)
+{
+	struct mm_pushing p = { .push = push, .self = self };
+	return call(t, (int[]){ t->generation->entry, called }, 2, &p, why);
+}
+
+enum mm_run mm_call_walk(struct mm_task *t, int called, void (*push)(lua_State *, void *), bool (*further)(void *),
+	void *self, struct mm_fault *why)
+{
+	struct mm_pushing p = { .push = push, .self = self, .further = further };
+	return call(t, (int[]){ t->generation->walk, called, t->session->ctx }, 3, &p, why);
 }
 
 /* ---- the end of a wait ---- */

@@ -200,6 +200,7 @@ struct mm_generation {
 	/* what runs */
 	struct mm_script_session     *shown;    /* borrowed: whose ctx is in ctx_now; NULL: none */
 	const struct mm_pushing      *pushing;  /* borrowed: what the call that begins will push (call.c) */
+	struct mm_pushing            *walking;  /* borrowed: of the call that runs */
 	struct mm_task               *current;  /* borrowed: the task that runs now; NULL outside of Lua */
 	struct mm_task               *ready_first, *ready_last; /* run queue; borrowed from their owners */
 	unsigned                      ready_count;
@@ -225,7 +226,8 @@ struct mm_generation {
 	                                                                 * for when memory runs out */
 	int                           memory_words[2];  /* text and code returned when there is
 	                                                 * no memory for an answer */
-	int                           entry;            /* moonmilter.runtime.entry: calls what mm_call_push() pushes */
+	int                           entry, walk;      /* moonmilter.runtime.entry: call with what mm_call_push()
+	                                                 * pushes */
 	int                           host_token;       /* the value that a wait yields, so that user
 	                                                 * coroutines pass it on */
 	int                           field_factory;    /* moonmilter.runtime.headers: makes ctx.headers */

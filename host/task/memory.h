@@ -36,5 +36,7 @@ void mm_memory_end(struct mm_generation *, bool before);
 /* After mm_memory_end(), when a failed coroutine has been released: until then everything that it
  * had is still reachable. */
 void mm_memory_settle(struct mm_task *);
+/* Has it nothing to do? */
+bool mm_memory_is_settled(const struct mm_generation *);
 
 #endif

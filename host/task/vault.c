@@ -73,15 +73,15 @@ void mm_vault_push(const struct mm_generation *g, lua_State *L, int ref)
 	lua_xmove(g->vault, L, 1);
 }
 
-void mm_vault_push_both(const struct mm_generation *g, lua_State *L, int first, int second)
+void mm_vault_push_all(const struct mm_generation *g, lua_State *L, const int *refs, int count)
 {
 	if (g->vault == NULL) {
-		lua_settop(L, lua_gettop(L) + 2);
+		lua_settop(L, lua_gettop(L) + count);
 		return;
 	}
-	lua_rawgeti(g->vault, 1, first);
-	lua_rawgeti(g->vault, 1, second);
-	lua_xmove(g->vault, L, 2);
+	for (int i = 0; i < count; i++)
+		lua_rawgeti(g->vault, 1, refs[i]);
+	lua_xmove(g->vault, L, count);
 }
 
 void mm_vault_drop(lua_State *L, int *ref)

@@ -25,7 +25,7 @@ int mm_vault_put(struct lua_State *);
  * of the generation's. */
 void mm_vault_push(const struct mm_generation *, struct lua_State *, int ref);
 /* The values of two numbers, for less than two calls cost. Never raises if the stack has room for both. */
-void mm_vault_push_both(const struct mm_generation *, struct lua_State *, int first, int second);
+void mm_vault_push_all(const struct mm_generation *, struct lua_State *, const int *refs, int count);
 /* Forgets it and marks the number gone. Never raises. */
 void mm_vault_drop(struct lua_State *, int *ref);
 

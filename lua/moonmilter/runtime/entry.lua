@@ -14,4 +14,22 @@ function entry.by(push)
   return enter
 end
 
+--- The same for a handler of several header fields in a row, which cost one protected call together.
+---@param push function  name and value of the first field, as the host's C pushes them
+---@param further function  those of the next one, or nothing; true for a handler that declares neither
+---@return function walk  (called, ctx): calls `called` until it returns something, or there is no further field
+function entry.walk_by(push, further)
+  local function walk(called, ctx)
+    local name, value = push()
+    repeat
+      local verdict, more = called(ctx, name, value)
+      if more ~= nil then return verdict, more end
+      if verdict ~= nil then return verdict end
+      name, value = further()
+    until name == nil
+  end
+  jit.off(walk)
+  return walk
+end
+
 return entry

@@ -1,0 +1,142 @@
+-- Header fields that arrive together are handled in one call into Lua (mm_engine_further, mm_call_walk): scripts and
+-- MTA see the same as when each comes alone.
+local fake_mta = require "spec.support.fake_mta"
+
+local packet = fake_mta.packet
+
+local function field(name, value) return packet("L", name .. "\0" .. (value or "v") .. "\0") end
+
+-- A message up to its header; then these packets in one read.
+local function send(options, packets)
+  local mta = fake_mta.start(options)
+  mta:connect()
+  mta:helo()
+  mta:mail()
+  mta:rcpt()
+  mta:data()
+  assert.truthy(mta:feed(table.concat(packets)))
+  mta:settle()
+  return mta
+end
+
+local SEEN = [[
+  local seen = {}
+  function on_header(ctx, name, value)
+    seen[#seen + 1] = name .. "=" .. value .. "/" .. #ctx.headers
+    %s
+  end
+  function on_eom(ctx) ctx:add_header("X-Seen", table.concat(seen, " ")) end]]
+
+local function seen(mta)
+  return mta:eom().edits[1][3]
+end
+
+local FIVE = {
+  field "A", packet("D", "Li\0004Q1\0"), field("B", " b"), field "C", packet("D", "L"), field "D", field "E",
+}
+
+describe("fields in one read", function()
+  it("reach the handler in one call, each with the facts of its own moment", function()
+    local mta = send({ script = SEEN:format 'assert(name == "A" or debug.getinfo(2, "S"), "no walk")' }, FIVE)
+    assert.equal("continue", mta:eoh().kind)
+    assert.matches("^ ?A=v/1 B= ?b/2 C=v/3 D=v/4 E=v/5$", seen(mta))
+    assert.same({}, mta:log_lines "script_error")
+    mta:close()
+  end)
+
+  it("make no difference to fields that come alone, or cut anywhere", function()
+    local texts = {}
+    for _, split in ipairs { 1, 7, 64, 4096 } do
+      local mta = send({ script = SEEN:format "", split = split }, FIVE)
+      texts[#texts + 1] = mta:eoh().kind .. " " .. seen(mta)
+      mta:close()
+    end
+    for i = 2, #texts do assert.equal(texts[1], texts[i]) end
+  end)
+
+  for how, line in pairs { ["returns"] = 'if name == "C" then return "reject" end',
+    ["calls"] = 'if name == "C" then ctx:reject() end',
+    ["returns a call of"] = 'if name == "C" then return ctx:reject() end' } do
+    it(("end where the handler %s a verdict"):format(how), function()
+      local mta = send({ script = SEEN:format(line) .. "\nfunction on_abort(ctx) end function on_done(ctx) "
+        .. "milter.log.info(table.concat(seen, ' ')) end local milter = require 'moonmilter'" }, FIVE)
+      assert.equal("reject", mta:eoh().kind)
+      mta:close()
+    end)
+  end
+
+  it("report a verdict with more beside it as always", function()
+    local mta = send({ script = SEEN:format 'if name == "C" then return "reject", "text" end' }, FIVE)
+    assert.equal("tempfail", mta:eoh().kind)
+    assert.matches('returned \\"reject\\" and more', mta:log_lines("script_error")[1])
+    mta:close()
+  end)
+
+  it("fail at the field whose handler raises, without a word of the runtime's", function()
+    local mta = send({ script = SEEN:format 'if name == "C" then error "on C" end' }, FIVE)
+    assert.equal("tempfail", mta:eoh().kind)
+    local lines = mta:log_lines "script_error"
+    assert.equal(1, #lines)
+    assert.matches("on C", lines[1])
+    assert.is_nil(lines[1]:find "entry")
+    mta:close()
+  end)
+
+  it("go on after a handler that waits", function()
+    local mta = send({ script = "local milter = require 'moonmilter'\n"
+      .. SEEN:format 'if name == "B" or name == "D" then milter.sleep(0.01) end' }, FIVE)
+    assert.equal("continue", mta:eoh().kind)
+    assert.matches("^ ?A=v/1 B= ?b/2 C=v/3 D=v/4 E=v/5$", seen(mta))
+    mta:close()
+  end)
+
+  it("reach two scripts in turn", function()
+    local one = [[
+      function on_header(ctx, name) package.loaded.order = (package.loaded.order or "") .. "%s" .. name end
+      function on_eom(ctx) ctx:add_header("X-%s", package.loaded.order) end]]
+    local mta = send({ files = { ["a.lua"] = one:format("a", "a"), ["b.lua"] = one:format("b", "b") } }, FIVE)
+    assert.equal("continue", mta:eoh().kind)
+    assert.matches("^ ?aAbAaBbBaCbCaDbDaEbE$", mta:eom().edits[1][3])
+    mta:close()
+  end)
+
+  it("skip the rest when the handler says so", function()
+    local mta = send({ script = SEEN:format 'if name == "C" then return "skip" end' }, FIVE)
+    assert.equal("continue", mta:eoh().kind)
+    assert.matches("^ ?A=v/1 B= ?b/2 C=v/3$", seen(mta))
+    mta:close()
+  end)
+
+  it("end with the abort, or the broken packet, that comes after them", function()
+    local script = [[
+      local milter = require "moonmilter"
+      local count = 0
+      function on_header(ctx) count = count + 1 end
+      function on_abort(ctx, stage, why) milter.log.info("aborted after " .. count .. " at " .. stage .. " " .. why) end]]
+    local mta = send({ script = script }, { field "A", field "B", packet "A" })
+    assert.matches("aborted after 2 at header abort", mta:log_lines("script")[1])
+    mta:close()
+    mta = fake_mta.start { script = script }
+    mta:connect()
+    mta:helo()
+    mta:mail()
+    mta:rcpt()
+    mta:data()
+    assert.is_nil(mta:feed(field "A" .. field "B" .. packet("L", "no end") .. field "C"))
+    assert.matches("header: ", mta.fault)
+    assert.matches("aborted after 2 at header protocol", mta:log_lines("script")[1])
+    mta:close()
+  end)
+
+  it("cost a script that calls the host's own function no more than its own fields", function()
+    local mta = send({ script = SEEN:format [[
+      for i = 1, 3 do
+        local _, fn = debug.getupvalue(debug.getinfo(2, "f").func, i)
+        if type(fn) == "function" then pcall(fn) pcall(fn) end
+      end]] }, FIVE)
+    mta:eoh()
+    mta:eom()
+    assert.truthy(mta:message().kind)
+    mta:close()
+  end)
+end)
