@@ -71,6 +71,15 @@ static void append_command(struct mm_json *j, const unsigned char *p, size_t siz
 	append(j, text);
 }
 
+/* Bytes at the beginning that stand for themselves. */
+static size_t plain_size(struct mm_text t)
+{
+	size_t n = 0;
+	while (n < t.size && t.bytes[n] >= ' ' && t.bytes[n] < 0x7f && t.bytes[n] != '"' && t.bytes[n] != '\\')
+		n++;
+	return n;
+}
+
 void mm_json_text(struct mm_json *j, struct mm_text t)
 {
 	before_value(j);
@@ -80,6 +89,13 @@ void mm_json_text(struct mm_json *j, struct mm_text t)
 	}
 	append(j, "\"");
 	while (t.size > 0) {
+		size_t plain = plain_size(t);
+		if (plain > 0) {
+			mm_buffer_append(j->out, t.bytes, plain);
+			t.bytes += plain;
+			t.size -= plain;
+			continue;
+		}
 		size_t size = mm_utf8_size(t);
 		if (size == 0)
 			append(j, "\\ufffd");

@@ -1,6 +1,7 @@
 -- moonmilter.event as scripts use it: what put writes, what it refuses, and what try and the test kit show of it.
 local cjson = require "cjson"
 local fake_mta = require "spec.support.fake_mta"
+local program_of_host = require("spec.support.host").program
 local process = require "spec.support.process"
 local testing = require "moonmilter.testing"
 
@@ -160,7 +161,7 @@ describe("moonmilter try", function()
     local directory = process.directory()
     process.write_file(directory .. "/a.lua", HEAD .. ("local sink = event.sink{ to = 'file:%s/out', name = 'test' }\n"
       .. "function on_eom() sink:put{ word = 'a b' } end"):format(directory))
-    local text = process.run(("printf 'Subject: x\\n\\nx\\n' | build/moonmilter try - %s/a.lua"):format(directory))
+    local text = process.run(("printf 'Subject: x\\n\\nx\\n' | %s try - %s/a.lua"):format(program_of_host(), directory))
     assert.matches('info  event of test: {"id":"[^"]+","time":"[^"]+","host":"[^"]+","word":"a b"}\n', text)
     assert.is_nil(process.read_file(directory .. "/out"))
     process.run("rm -rf " .. directory)
