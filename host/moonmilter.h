@@ -285,6 +285,52 @@ MM_API unsigned long mm_host_script_errors(const struct mm_host *);
 MM_API char *mm_host_busy_with(const struct mm_host *, char *to, size_t size);
 /* How many milter connections are open: those of MTAs, and feeds that are not finished. */
 MM_API unsigned mm_host_session_count(const struct mm_host *);
+/* ---- sessions and counts ---- */
+
+/* An open session, of a milter connection or a feed. Texts are borrowed for the call, and cut off when very long; NULL:
+ * not known. The host fills it; later versions may add members. */
+struct mm_session_info {
+	size_t         size;                    /* sizeof(struct mm_session_info) of the library */
+	const char    *id;                      /* as in every log line */
+	const char    *milter;                  /* its name */
+	const char    *mta;                     /* its address, "192.0.2.25:40012"; NULL: a unix socket or a feed */
+	const char    *client_host, *client_address, *helo;
+	const char    *queue_id;
+	const char    *sender;                  /* without angle brackets; NULL: no message is open */
+	unsigned       recipients;              /* of the open message */
+	unsigned long  messages;                /* that this client has begun */
+	const char    *waits_at;                /* the stage whose handler waits, "eom"; NULL: none does */
+	double         waited;                  /* seconds since it began to wait; 0: none waits */
+	double         age;                     /* seconds */
+	size_t         held;                    /* bytes of memory that it takes */
+	bool           is_negotiated;
+	bool           is_feed;
+};
+
+/* Calls each for every open session, until it returns false. It may ask for a session's end, but may not open or close
+ * feeds. */
+MM_API void mm_host_each_session(const struct mm_host *, bool (*each)(void *self, const struct mm_session_info *),
+	void *self);
+/* Ends a session in the next turn of the loop: a command that waits is answered with a temporary failure, on_abort and
+ * on_close run with the reason stop, and the connection closes; the MTA then does what it does without a milter. False:
+ * there is no such session (MM_REASON_NOT_FOUND), or memory is out. */
+MM_API bool mm_host_end_session(struct mm_host *, const char *id, struct mm_error *);
+
+/* What a host has counted since it was made. */
+struct mm_statistics {
+	size_t         size;                    /* yours, set before the call: sizeof(struct mm_statistics) */
+	double         seconds;                 /* since the host was made */
+	unsigned long  sessions, sessions_begun;        /* open now; all */
+	unsigned long  messages;                /* that have got a final verdict */
+	unsigned long  verdicts[8];             /* of these, by enum mm_decision */
+	unsigned long  aborted;                 /* messages without one */
+	unsigned long  script_errors;
+	unsigned long  generation;
+	size_t         lua_bytes;               /* memory of Lua; 0: there is no Lua state */
+	size_t         held_bytes;              /* memory of sessions, messages and caches */
+};
+MM_API void mm_host_statistics(const struct mm_host *, struct mm_statistics *);
+
 /* Calls say with lines for people: listeners, what to paste into Postfix and Sendmail, scripts and their handlers, what
  * is negotiated. */
 MM_API void mm_host_describe(const struct mm_host *, void (*say)(void *self, const char *line), void *self);

@@ -45,6 +45,8 @@ static void keep_counts(struct mm_census_past *past, struct mm_census_row *row)
 #define X(field) mm_census_add(past->field, mm_census_get(row->field));
 	COUNTS(X)
 #undef X
+	for (int end = 0; end < MM_CENSUS_END_COUNT; end++)
+		mm_census_add(past->ended[end], mm_census_get(row->ended[end]));
 	memset(row, 0, sizeof *row);
 	__atomic_fetch_add(&past->turn, 1, __ATOMIC_SEQ_CST);
 }
@@ -54,11 +56,15 @@ static void add_up(const struct mm_census *c, struct mm_census_totals *t)
 #define X(field) t->field = mm_census_get(c->past->field);
 	COUNTS(X)
 #undef X
+	for (int end = 0; end < MM_CENSUS_END_COUNT; end++)
+		t->ended[end] = mm_census_get(c->past->ended[end]);
 	for (unsigned i = 0; i < c->row_count; i++) {
 		const struct mm_census_row *row = &c->rows[i];
 		uint32_t state = mm_census_get(row->state), generation = mm_census_get(row->generation);
 #define X(field) t->field += mm_census_get(row->field);
 		COUNTS(X)
+		for (int end = 0; end < MM_CENSUS_END_COUNT; end++)
+			t->ended[end] += mm_census_get(row->ended[end]);
 		if (state != MM_CENSUS_SERVING && state != MM_CENSUS_DRAINING)
 			continue;
 		X(sessions) X(older_sessions) X(lua_bytes) X(held_bytes)
@@ -106,6 +112,12 @@ struct mm_whereabouts mm_whereabouts_read(const struct mm_census_row *row)
 	if (at.is_set == 0)
 		at = (struct mm_whereabouts){ 0 };
 	return at;
+}
+
+const char *mm_census_end_name(enum mm_census_end end)
+{
+	static const char *const names[] = { "continue", "accept", "reject", "tempfail", "discard", "aborted" };
+	return names[end];
 }
 
 const char *mm_census_state_name(enum mm_census_state state)

@@ -17,8 +17,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Whole fields, from any process and from signal handlers. */
+#define mm_census_set(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
+#define mm_census_get(field)        __atomic_load_n(&(field), __ATOMIC_RELAXED)
+/* By the only process that writes the field. */
+#define mm_census_count(field)      mm_census_set(field, mm_census_get(field) + 1)
+#define mm_census_add(field, n)     ((void)__atomic_fetch_add(&(field), n, __ATOMIC_RELAXED))
+
 /* ORDER CENSUS_STATE */
 enum mm_census_state { MM_CENSUS_FREE, MM_CENSUS_LOADING, MM_CENSUS_SERVING, MM_CENSUS_DRAINING };
+
+/* How messages have ended: ORDER VERDICT without skip, then those without a verdict. */
+enum mm_census_end { MM_CENSUS_CONTINUE, MM_CENSUS_ACCEPT, MM_CENSUS_REJECT, MM_CENSUS_TEMPFAIL, MM_CENSUS_DISCARD,
+	MM_CENSUS_ABORTED, MM_CENSUS_END_COUNT };
 
 struct mm_whereabouts {
 	uint32_t is_set;
@@ -46,6 +57,7 @@ struct mm_census_row {
 	                                 * kept the loop waiting */
 	uint32_t older_sessions;        /* open ones that keep an older generation */
 	uint64_t at_work;               /* digest of the event being run (milter/digest.h); 0: none */
+	uint64_t ended[MM_CENSUS_END_COUNT];    /* messages, by how */
 	uint64_t refused_unseen;        /* events that had killed a worker before and were not shown to scripts */
 	uint32_t is_out;                /* written by the master: accepts no more sessions */
 	struct mm_whereabouts whereabouts;
@@ -55,11 +67,13 @@ struct mm_census_row {
 struct mm_census_past {
 	uint32_t turn;                  /* odd while the counts of a worker move here */
 	uint64_t sessions_begun, messages, script_errors, log_lost, refused_unseen;
+	uint64_t ended[MM_CENSUS_END_COUNT];
 };
 
 /* What all workers have counted so far, also those that have ended, and what those that serve hold now. */
 struct mm_census_totals {
 	uint64_t sessions_begun, messages, script_errors, log_lost, refused_unseen;
+	uint64_t ended[MM_CENSUS_END_COUNT];
 	uint64_t sessions, older_sessions, workers, lua_bytes, held_bytes;
 	uint32_t generation;            /* the newest that serves */
 };
@@ -85,14 +99,18 @@ void mm_census_add_up(const struct mm_census *, struct mm_census_totals *out);
 /* Copies what a worker has written, once, and ends all texts. is_set 0: it has written nothing. */
 struct mm_whereabouts mm_whereabouts_read(const struct mm_census_row *);
 
+/* A message has ended; for the worker of the row. */
+static inline void mm_census_note_end(struct mm_census_row *row, enum mm_census_end how)
+{
+	mm_census_count(row->ended[how]);
+	if (how != MM_CENSUS_ABORTED)
+		mm_census_count(row->messages);
+}
+
+const char *mm_census_end_name(enum mm_census_end);             /* "reject". Static. */
 const char *mm_census_state_name(enum mm_census_state);         /* "serving". Static. */
 /* May the worker of this row take one more session, so that all workers have about the same number? Only
  * serving workers count. */
 bool mm_census_is_my_turn(const struct mm_census *, const struct mm_census_row *mine);
-
-/* Whole fields, from any process and from signal handlers. */
-#define mm_census_set(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
-#define mm_census_get(field)        __atomic_load_n(&(field), __ATOMIC_RELAXED)
-#define mm_census_add(field, n)     ((void)__atomic_fetch_add(&(field), n, __ATOMIC_RELAXED))
 
 #endif

@@ -36,6 +36,7 @@ void mm_bind_limit(struct lua_State *);
 void mm_bind_tally(struct lua_State *);
 void mm_bind_metric(struct lua_State *);
 void mm_bind_event(struct lua_State *);
+void mm_bind_sessions(struct lua_State *);       /* functions of moonmilter.core */
 void mm_bind_socket(struct lua_State *);
 void mm_bind_datagram(struct lua_State *);
 void mm_bind_http(struct lua_State *);

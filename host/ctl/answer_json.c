@@ -62,12 +62,13 @@ void mm_answer_free(struct mm_answer_lines *a)
 static bool is_number(const char *key)
 {
 	static const char *const keys[] = {
-		"age", "begun", "deadline_in", "entries", "generation", "held", "held_bytes", "held_largest",
+		"aborted", "accept", "age", "begun", "continue", "deadline_in", "discard", "entries", "generation",
+		"held", "held_bytes", "held_largest",
 		"held_peak", "log_lost", "longest_collection_us", "lua_bytes",
 		"messages", "older_sessions",
-		"pid", "refused_unseen",
-		"script_errors", "scripts", "sessions", "taken", "uptime", "versions", "waiting", "worker_deaths",
-		"workers",
+		"pid", "refused_unseen", "reject",
+		"script_errors", "scripts", "sessions", "taken", "tempfail", "uptime", "versions",
+		"waiting", "worker_deaths", "workers",
 	};
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (strcmp(keys[i], key) == 0)

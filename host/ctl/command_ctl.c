@@ -76,8 +76,8 @@ static void print_help(FILE *to)
 		"  --json           print one JSON object instead\n"
 		"  --color WHEN     auto (the default: on a terminal, unless NO_COLOR is set), always, never\n"
 		"profile, top, trace, history, tail and explain have options of their own: ctl history --help.\n"
-		"Exit status: 0 done, 64 no such request, 69 no host answers, 75 not possible now, 78 the scripts do "
-		"not\nload.\n");
+		"Exit status: 0 done, 64 no such request, 66 no such session, 69 no host answers, 75 not possible "
+		"now,\n78 the scripts do not load.\n");
 }
 
 static void print_line(void *self, const char *text)
@@ -130,6 +130,32 @@ static int ask(struct mm_ctl_query *client, const char *request, const struct mm
 	if (is_json || (mm_terminal_size(STDOUT_FILENO, &width, &height) && mm_columns_has(row)))
 		return ask_for_whole(client, request, row, is_json, width);
 	return mm_ctl_ask(client, request);
+}
+
+/* No worker has the session: its answer has no line about it. */
+static int ask_to_end(struct mm_ctl_query *client, const char *request, const struct mm_request_row *row, bool is_json)
+{
+	struct mm_answer_lines lines = { 0 };
+	bool is_found = false;
+	client->line = keep_line;
+	client->listing = keep_listing;
+	client->self = &lines;
+	int status = mm_ctl_ask(client, request);
+	for (size_t i = 0; i < lines.count; i++) {
+		bool is_it = strncmp(lines.lines[i], "session=", 8) == 0;
+		is_found |= is_it;
+		if (is_it && !is_json)
+			puts(lines.lines[i]);
+	}
+	static const char unknown[] = "there is no such session; moonmilter ctl sessions lists them";
+	if (status == EX_OK && !is_found && is_json)
+		mm_answer_error(&lines, unknown);
+	else if (status == EX_OK && !is_found)
+		fprintf(stderr, "moonmilter ctl: %s\n", unknown);
+	bool ok = !is_json || mm_answer_print(&lines, row, stdout);
+	if (!is_json)
+		mm_answer_free(&lines);
+	return !ok ? EX_OSERR : status == EX_OK && !is_found ? EX_NOINPUT : status;
 }
 
 static void complain_of(const char *name)
@@ -227,5 +253,7 @@ int mm_command_ctl(int argc, char **argv)
 		fprintf(stderr, "moonmilter ctl: the request is too long\n");
 		return EX_USAGE;
 	}
+	if (row == &mm_request_rows[MM_REQUEST_end])
+		return ask_to_end(&client, request, row, is_json);
 	return ask(&client, request, row, is_json);
 }

@@ -66,6 +66,11 @@ bool mm_host_expose(const struct mm_host *h, const struct mm_census *census, boo
 	return !out->failed;
 }
 
+void mm_host_add_up(const struct mm_host *h, const struct mm_census *census, struct mm_census_totals *out)
+{
+	mm_census_add_up(census != NULL ? census : &h->own, out);
+}
+
 void mm_host_show_figures(struct mm_host *h)
 {
 	if (h->worker != NULL)

@@ -18,6 +18,8 @@ bool mm_host_expose(const struct mm_host *, const struct mm_census *, bool is_op
 /* A counter of a milter; 0: nothing has been counted. */
 double mm_host_count_of(const struct mm_host *, const char *milter, enum mm_figure, const char *first,
 	const char *second);
+/* What all workers have counted. census NULL: the host is one process. */
+void mm_host_add_up(const struct mm_host *, const struct mm_census *, struct mm_census_totals *out);
 struct mm_figures *mm_host_figures(struct mm_host *);           /* those of the host; borrowed */
 /* The worker of a row of the census is dead: its gauges are gone, and what it damaged is mended. */
 void mm_host_recover_meters(struct mm_host *, unsigned index);

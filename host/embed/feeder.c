@@ -49,7 +49,7 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_feed *f = self;
 	mm_tell_outcome(mm_worker_desk(f->host->worker), mm_engine_session(f->engine), r);
-	mm_count_outcome(r);
+	mm_count_outcome(f->host->row, r);
 	mm_log_outcome(&f->host->log, mm_worker_profile(f->host->worker), r);
 	mm_log_flush(&f->host->log);            /* no turn of the loop need follow */
 }
@@ -104,6 +104,7 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 	f->host = h;
 	mm_timer_init(&f->more, mm_worker_clock(h->worker), on_more);
 	MM_LIST_PUSH(h->feeds, f);
+	mm_census_set(h->row->sessions_begun, mm_worker_engines(h->worker)->sessions_begun);
 	return f;
 }
 
@@ -139,6 +140,18 @@ bool mm_feed_is_finished(const struct mm_feed *f)
 const char *mm_feed_decided_by(const struct mm_feed *f)
 {
 	return mm_engine_answered_by(f->engine);
+}
+
+struct mm_engine *mm_feed_engine(const struct mm_feed *f)
+{
+	return f->engine;
+}
+
+/* The output stays until it is taken. */
+void mm_feed_shut_down(struct mm_feed *f)
+{
+	mm_engine_shut_down(f->engine);
+	settle(f);
 }
 
 struct mm_feed *mm_feed_next(const struct mm_feed *f)

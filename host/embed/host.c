@@ -425,14 +425,6 @@ char *mm_host_busy_with(const struct mm_host *h, char *to, size_t size)
 	return to;
 }
 
-unsigned mm_host_session_count(const struct mm_host *h)
-{
-	unsigned feeds = 0;
-	for (const struct mm_feed *f = h->feeds; f != NULL; f = mm_feed_next(f))
-		feeds += !mm_feed_is_finished(f);
-	return mm_worker_session_count(h->worker) + feeds;
-}
-
 /* ---- what a host reports about itself ---- */
 
 const char *mm_host_milter_name(const struct mm_host *h)
@@ -506,6 +498,12 @@ bool mm_host_list(const struct mm_host *h, enum mm_listing what, int fd)
 	return fclose(f) == 0;
 }
 
+void mm_host_end_listed(struct mm_host *h, const char *id, int fd)
+{
+	if (mm_host_end_session(h, id, NULL))
+		dprintf(fd, "session=%s state=ended\n", id);
+}
+
 const struct mm_config *mm_host_config(const struct mm_host *h)
 {
 	return &h->config;
@@ -545,6 +543,7 @@ void mm_host_free(struct mm_host *h)
 	while (h->feeds != NULL)
 		mm_feed_close(h->feeds);
 	mm_host_forget_reload(h);
+	mm_host_forget_ends(h);
 	mm_host_ignore_signals(h);              /* before their way to the loop is closed */
 	mm_host_end_wakes(h);
 	free_worker(h);

@@ -66,10 +66,12 @@ unsigned mm_host_describe_findings(const struct mm_host *, struct mm_say say);
 
 /* The listings. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_MAPS, MM_LIST_PROFILE,
-	MM_LISTING_COUNT };
+	MM_LIST_ENDED, MM_LISTING_COUNT };
 
 /* Writes a listing for people. False: writing failed. */
 bool mm_host_list(const struct mm_host *, enum mm_listing, int fd);
+/* Ends a session and writes a line about it; none when it is not here (MM_LIST_ENDED). */
+void mm_host_end_listed(struct mm_host *, const char *id, int fd);
 
 /* The name of the first milter; BORROWED. */
 const char *mm_host_milter_name(const struct mm_host *);

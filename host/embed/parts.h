@@ -97,9 +97,19 @@ struct mm_host {
 
 	/* feeder.c */
 	struct mm_feed        *feeds;           /* owned list of milter connections without a socket */
+
+	/* sessions.c */
+	char                 (*ending)[MM_SESSION_ID_SIZE];     /* owned: sessions to end in the loop's next turn */
+	size_t                 ending_count;
+	struct mm_timer        end_timer;
 };
 
 struct mm_feed *mm_feed_next(const struct mm_feed *);    /* of host.feeds */
+struct mm_engine *mm_feed_engine(const struct mm_feed *);       /* BORROWED */
+/* Answers a command that waits with a temporary failure, and ends the feed. */
+void mm_feed_shut_down(struct mm_feed *);
+/* The sessions that were to end (sessions.c) are ended by something else. */
+void mm_host_forget_ends(struct mm_host *);
 /* Copies options into the host, so that a reload can read them again. When memory is out for a list, the
  * list counts as absent. */
 void mm_host_copy_options(struct mm_host *, const struct mm_host_options *);

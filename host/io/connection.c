@@ -461,10 +461,8 @@ static void on_wake(void *self)
 static void on_report(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_connection *c = self;
-	if (!r->is_aborted)
-		mm_census_add(c->all->row->messages, 1);
 	mm_tell_outcome(c->all->desk, mm_engine_session(c->engine), r);
-	mm_count_outcome(r);
+	mm_count_outcome(c->all->row, r);
 	if (c->all->logs_messages)
 		mm_log_outcome(c->all->log, c->all->profile, r);
 }
@@ -569,6 +567,25 @@ bool mm_connections_sweep(struct mm_connections *all)
 		mm_buffer_clear(&all->out);
 		settle(c);
 	}
+	return true;
+}
+
+void mm_connections_each(const struct mm_connections *all, mm_each_engine *each, void *self)
+{
+	const struct mm_connection *c = all->first;
+	while (c != NULL && each(self, c->engine))
+		c = c->next;
+}
+
+bool mm_connections_end(struct mm_connections *all, const char *id)
+{
+	struct mm_connection *c = all->first;
+	while (c != NULL && strcmp(mm_engine_session(c->engine)->id, id) != 0)
+		c = c->next;
+	if (c == NULL)
+		return false;
+	mm_engine_shut_down(c->engine);
+	settle(c);
 	return true;
 }
 

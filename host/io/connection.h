@@ -58,6 +58,12 @@ const struct mm_session *mm_connections_largest(const struct mm_connections *);
 /* In a forked process whose parent serves on: closes the descriptors, and says nothing to the MTAs. Only for a process
  * that will not use them otherwise again. */
 void mm_connections_close_copies(struct mm_connections *);
+/* Calls each with the engine of every connection, until it returns false; it may not change any. */
+typedef bool mm_each_engine(void *self, const struct mm_engine *);
+void mm_connections_each(const struct mm_connections *, mm_each_engine *, void *self);
+/* Ends the connection of the session with this id, as the next function does. Not inside an engine's call. False: there
+ * is none. */
+bool mm_connections_end(struct mm_connections *, const char *id);
 /* Ends every connection: a handler that waits is answered with a temporary failure. */
 void mm_connections_shut_down(struct mm_connections *);
 

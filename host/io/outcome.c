@@ -42,12 +42,15 @@ static void script_of(const char *by, char *to, size_t size)
 	snprintf(to, size, "%.*s", (int)n, by);
 }
 
-void mm_count_outcome(const struct mm_outcome_report *r)
+_Static_assert((int)MM_CENSUS_DISCARD == (int)MM_VERDICT_discard, "ORDER VERDICT");
+
+void mm_count_outcome(struct mm_census_row *row, const struct mm_outcome_report *r)
 {
 	char script[40];
 	struct mm_figures *f = r->session->figures;
 	const char *by = r->decided_by != NULL && !r->is_aborted ? r->decided_by : "";
 	int verdict = r->is_aborted ? -1 : (int)r->verdict;
+	mm_census_note_end(row, r->is_aborted ? MM_CENSUS_ABORTED : (enum mm_census_end)r->verdict);
 	if (f == NULL)
 		return;
 	if (f->last_series == NULL || f->last_verdict != verdict || strcmp(f->last_by, by) != 0) {

@@ -9,8 +9,8 @@
 #include "story/desk.h"
 #include "task/profile.h"
 
-/* Counts a message that ended. */
-void mm_count_outcome(const struct mm_outcome_report *);
+/* Counts a message that ended, in the row of this worker and for the metrics. */
+void mm_count_outcome(struct mm_census_row *, const struct mm_outcome_report *);
 /* Writes the line of a message that ended. */
 void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_outcome_report *);
 /* Writes the line of a verdict that does not decide a message. */

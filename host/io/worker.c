@@ -691,6 +691,16 @@ void mm_worker_drain(struct mm_worker *w)
 		w->options.drained(w->options.self);
 }
 
+void mm_worker_each_session(const struct mm_worker *w, mm_each_engine *each, void *self)
+{
+	mm_connections_each(&w->connections, each, self);
+}
+
+bool mm_worker_end_session(struct mm_worker *w, const char *id)
+{
+	return mm_connections_end(&w->connections, id);
+}
+
 void mm_worker_shut_down(struct mm_worker *w)
 {
 	mm_connections_shut_down(&w->connections);

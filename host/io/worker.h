@@ -76,6 +76,9 @@ void mm_worker_allow(struct mm_worker *, unsigned milter, const struct mm_networ
 void mm_worker_retire(struct mm_worker *, const char *why);
 /* Accepts no more connections; calls drained from the loop when the last one is gone. */
 void mm_worker_drain(struct mm_worker *);
+/* The sessions of milter connections (io/connection.h). */
+void mm_worker_each_session(const struct mm_worker *, mm_each_engine *, void *self);
+bool mm_worker_end_session(struct mm_worker *, const char *id);
 /* Ends all sessions: a handler that waits is answered with a temporary failure. */
 void mm_worker_shut_down(struct mm_worker *);
 /* What was gathered for metrics goes to the shared table. */

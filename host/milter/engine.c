@@ -79,6 +79,7 @@ struct mm_engine {
 
 static void begin_client(struct mm_engine *e)
 {
+	e->session.began_at = mm_clock_now();
 	snprintf(e->session.id, sizeof e->session.id, "%s-%llx", e->shared->id_prefix,
 		(unsigned long long)++e->shared->sessions_begun);
 }
@@ -1396,7 +1397,18 @@ bool mm_engine_is_waiting(const struct mm_engine *e)
 	return e->is_waiting;
 }
 
+enum mm_stage mm_engine_waits_at(const struct mm_engine *e, double *since)
+{
+	*since = e->waiting_since;
+	return e->is_waiting && e->todo_count > 0 ? (enum mm_stage)e->todo[0] : MM_STAGE_COUNT;
+}
+
 struct mm_session *mm_engine_session(struct mm_engine *e)
+{
+	return &e->session;
+}
+
+const struct mm_session *mm_engine_facts(const struct mm_engine *e)
 {
 	return &e->session;
 }

@@ -134,6 +134,9 @@ bool mm_engine_is_waiting(const struct mm_engine *);            /* a handler is 
 /* Script and line that decided the last answer, "10-auth.lua:12"; "": nobody's, the message goes on. BORROWED until the
  * next packet. */
 const char *mm_engine_answered_by(const struct mm_engine *);
+/* The stage whose handler is suspended, and since when (mm_clock_now()); MM_STAGE_COUNT: none is. */
+enum mm_stage mm_engine_waits_at(const struct mm_engine *, double *since);
 struct mm_session *mm_engine_session(struct mm_engine *);       /* borrowed */
+const struct mm_session *mm_engine_facts(const struct mm_engine *);     /* the same, to look at */
 
 #endif

@@ -22,6 +22,7 @@ struct mm_session {
 	/* the connection to the MTA: outlives a client */
 	struct mm_grants   grants;
 	bool               is_negotiated;
+	double             began_at;            /* mm_clock_now(): of the connection, or of its present client */
 	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
 	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
 	struct mm_figures *figures;             /* borrowed: of the milter; NULL: nothing is counted */

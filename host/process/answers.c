@@ -11,6 +11,19 @@
 #include <time.h>
 #include <unistd.h>
 
+/* How messages have ended since the host was started. */
+static void say_counts(struct mm_answers *a, struct mm_control_client *client)
+{
+	struct mm_census_totals totals;
+	char line[256];
+	int at = 0;
+	mm_host_add_up(a->host, a->calls->census != NULL ? a->calls->census(a->self) : NULL, &totals);
+	for (int end = 0; end < MM_CENSUS_END_COUNT; end++)
+		at += snprintf(line + at, sizeof line - (size_t)at, "%s%s=%llu", end > 0 ? " " : "",
+			mm_census_end_name((enum mm_census_end)end), (unsigned long long)totals.ended[end]);
+	mm_control_client_line(client, line);
+}
+
 static void answer_status(struct mm_answers *a, struct mm_control_client *client, const char *argument)
 {
 	struct mm_answers_status s = { .last_failure = "" };
@@ -26,6 +39,7 @@ static void answer_status(struct mm_answers *a, struct mm_control_client *client
 		(int)getpid(), mm_clock_now() - a->began_at, s.workers, s.worker_deaths);
 	mm_control_client_say(client, "generation=%lu sessions=%u reload=%s reloaded_at=%s", s.generation, s.sessions,
 		s.is_reloading ? "running" : has_failed ? "failed" : "ok", when);
+	say_counts(a, client);
 	if (has_failed)
 		mm_control_client_say(client, "last failure: %s", s.last_failure);
 	mm_host_describe_lost(a->host, (struct mm_say){ mm_control_client_line, client });
@@ -59,6 +73,11 @@ static void answer_sessions(struct mm_answers *a, struct mm_control_client *clie
 {
 	(void)argument;
 	a->calls->list(a->self, client, MM_LIST_SESSIONS);
+}
+
+static void answer_end(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	a->calls->end(a->self, client, argument);
 }
 
 static void answer_generations(struct mm_answers *a, struct mm_control_client *client, const char *argument)

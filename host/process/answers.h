@@ -37,6 +37,7 @@ struct mm_answers_calls {
 	/* These calls end the client, now or later. */
 	void (*reload)(void *self, struct mm_control_client *);
 	void (*list)(void *self, struct mm_control_client *, enum mm_listing);
+	void (*end)(void *self, struct mm_control_client *, const char *session);
 	void (*profile)(void *self, struct mm_control_client *, const struct mm_profile_request *);
 };
 

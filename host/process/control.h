@@ -19,6 +19,7 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 		"ones serve on") \
 	X(stop,        NULL,      NOTES,   "no new connections, let messages finish, end") \
 	X(sessions,    NULL,      ITEMS,   "a line for each session: client, stage, age, what it waits for and where") \
+	X(end,         "SESSION", ITEMS,   "end a session that ctl sessions lists; exit status 66 when it is unknown") \
 	X(generations, NULL,      ITEMS,   "a line for each generation of scripts in memory") \
 	X(maps,        NULL,      ITEMS,   "a line for each map of a file: entries, age, versions, what is wrong") \
 	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \

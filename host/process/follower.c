@@ -138,7 +138,9 @@ static void do_list(struct follower *f, const struct mm_note *note, int descript
 	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = note->number, .ticket = note->ticket };
 	int listing_fd = mm_listing_open();
 	(void)descriptor;
-	if (listing_fd >= 0 && note->number < MM_LISTING_COUNT)
+	if (listing_fd >= 0 && note->number == MM_LIST_ENDED)
+		mm_host_end_listed(f->host, note->text, listing_fd);
+	else if (listing_fd >= 0 && note->number < MM_LISTING_COUNT)
 		mm_host_list(f->host, (enum mm_listing)note->number, listing_fd);
 	if (listing_fd >= 0)
 		mm_listing_seal(listing_fd);

@@ -1,5 +1,6 @@
 #include "process/listing.h"
 
+#include <stdio.h>
 #include <sysexits.h>
 
 #define LIST_TIMEOUT 2.0        /* seconds a worker has to write a listing */
@@ -88,6 +89,13 @@ static void ask(struct mm_listings *l, struct mm_control_client *client, struct 
 void mm_listings_ask(struct mm_listings *l, struct mm_control_client *client, enum mm_listing what)
 {
 	struct mm_note note = { .number = what };
+	ask(l, client, &note, 0, 0);
+}
+
+void mm_listings_ask_end(struct mm_listings *l, struct mm_control_client *client, const char *session)
+{
+	struct mm_note note = { .number = MM_LIST_ENDED };
+	snprintf(note.text, sizeof note.text, "%s", session);
 	ask(l, client, &note, 0, 0);
 }
 

@@ -28,6 +28,8 @@ struct mm_listings {
 };
 
 void mm_listings_ask(struct mm_listings *, struct mm_control_client *, enum mm_listing);
+/* The worker that has the session ends it. */
+void mm_listings_ask_end(struct mm_listings *, struct mm_control_client *, const char *session);
 /* Asks the worker that the request names, or all. */
 void mm_listings_ask_profile(struct mm_listings *, struct mm_control_client *, const struct mm_profile_request *);
 /* A worker's MM_NOTE_LISTED with a ticket. listing_fd: BORROWED; -1: none. */

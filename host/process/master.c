@@ -384,6 +384,12 @@ static bool trace(void *self, const char *filter, int fd)
 	return mm_traces_begin(&m->traces, filter, fd);
 }
 
+static void end_session(void *self, struct mm_control_client *client, const char *session)
+{
+	struct master *m = self;
+	mm_listings_ask_end(&m->listings, client, session);
+}
+
 static void set_log_level(void *self, enum mm_level level)
 {
 	struct master *m = self;
@@ -419,7 +425,8 @@ static const struct mm_answers_calls answers_calls = {
 	.status = report_status, .say_workers = say_workers, .say_poison = say_poison, .forget = forget,
 	.census = census, .has_worker = has_worker, .is_profiling = is_profiling,
 	.set_log_level = set_log_level, .trace = trace,
-	.stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
+	.stop = stop_as_asked, .reload = reload_for, .list = list, .end = end_session,
+	.profile = profile,
 };
 
 /* ---- notes from workers, and their end ---- */

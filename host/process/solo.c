@@ -115,6 +115,14 @@ static void list(void *self, struct mm_control_client *client, enum mm_listing w
 		: "out of memory or descriptors for the listing");
 }
 
+static void end_session(void *self, struct mm_control_client *client, const char *id)
+{
+	const struct solo *s = self;
+	if (mm_host_end_session(s->host, id, NULL))
+		mm_control_client_say(client, "session=%s state=ended", id);
+	mm_control_client_end(client, EX_OK, NULL);
+}
+
 /* The lines that a master writes for each worker: a program reads profiles. */
 static void on_measured(void *self, int listing_fd)
 {
@@ -164,7 +172,8 @@ static void profile(void *self, struct mm_control_client *client, const struct m
 static const struct mm_answers_calls answers_calls = {
 	.status = report_status, .say_workers = say_workers, .has_worker = has_worker, .is_profiling = is_profiling,
 	.set_log_level = set_log_level, .trace = trace,
-	.stop = stop, .reload = reload, .list = list, .profile = profile,
+	.stop = stop, .reload = reload, .list = list, .end = end_session,
+	.profile = profile,
 };
 
 static void on_control(struct mm_watch *watch, int ready)

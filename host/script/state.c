@@ -75,6 +75,7 @@ static int open_core(lua_State *L)
 	mm_bind_tally(L);
 	mm_bind_metric(L);
 	mm_bind_event(L);
+	mm_bind_sessions(L);
 	mm_bind_task(L);
 	mm_bind_dns(L);
 	mm_bind_process(L);

@@ -74,6 +74,8 @@
 ---@field generation integer  counts reloads, from 1
 ---@field pid integer
 ---@field settings table      settings = { … } of moonmilter.conf
+---@field sessions fun(): moonmilter.SessionCopy[], integer  those of this worker's scripts: at most 1,000, and how many there are
+---@field statistics fun(): moonmilter.Statistics  what this worker has counted
 local host = {}
 
 --- Checks, while the script loads, that its settings are there: a missing one, or one of another type, makes the start
@@ -81,6 +83,34 @@ local host = {}
 ---@param wanted table  names; or keys with types, "?" for one that may be missing: { "clamd", delay = "number?" }
 ---@return table settings  host.settings
 function host:require_settings(wanted) end
+
+--- A session as it was when host.sessions() was called.
+---@class moonmilter.SessionCopy
+---@field id string
+---@field milter string
+---@field generation integer
+---@field mta string?       the MTA's address; nil on a unix socket
+---@field client string?    host name
+---@field address string?
+---@field helo string?
+---@field queue_id string?
+---@field sender string?    nil: no message is open
+---@field recipients integer?
+---@field messages integer  that this client has begun
+---@field stage string      of the handler that runs or waits; else "negotiate", "idle" or "message"
+---@field waits_for string?
+---@field age number        seconds
+---@field held number       bytes
+
+--- What a worker has counted since it was started.
+---@class moonmilter.Statistics
+---@field sessions integer  open now
+---@field sessions_begun integer
+---@field messages integer  that have got a final verdict
+---@field verdicts table<string, integer>  of these, by verdict
+---@field aborted integer   messages without one
+---@field script_errors integer
+---@field held_bytes number
 
 --- What an MTA offers, as it sent it.
 ---@class moonmilter.Offer

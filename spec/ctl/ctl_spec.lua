@@ -80,6 +80,37 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(1, sessions)
     end)
 
+    it("counts messages by verdict in its status", function()
+      local other = assert(h:connect())
+      other:envelope("body", "4Qaborted")
+      other:close()
+      host.wait_until(10, function() return json(h, "status").aborted == 1 end, "a message that was given up")
+      local answer = json(h, "status")
+      assert.same({ 0, 0, 0, 0, 0 }, { answer.continue, answer.accept, answer.reject, answer.tempfail, answer.discard })
+    end)
+
+    it("ends one session, and says when there is none of that name", function()
+      local other = assert(h:connect())
+      other:envelope("body", "4Qended")
+      local id
+      for _, one in ipairs(json(h, "sessions").sessions) do
+        if one.queue_id == "4Qended" then id = one.session end
+      end
+      local output, status = h:ctl("end", id)
+      assert.same({ "session=" .. id .. " state=ended\n", 0 }, { output, status })
+      host.wait_until(10, function() return not h:ctl("sessions"):find(id, 1, true) end, "the end of the session")
+      assert.truthy(h:ctl("sessions"):find("4Qnight", 1, true))
+      other:close()
+      output, status = h:ctl("end", "nobody")
+      assert.equal(66, status)
+      assert.matches("there is no such session", output)
+      local answer
+      answer, status = json(h, "end", id)
+      assert.equal(66, status)
+      assert.same({}, answer["end"])
+      assert.matches("no such session", answer.error)
+    end)
+
     it("reports the result of a reload, without tracebacks of our own", function()
       h:write { ["20-bad.lua"] = "function on_rcpt(" }
       local output, status = h:ctl "reload"

@@ -594,6 +594,117 @@ static void at_once(void)
 	end(&m);
 }
 
+/* ---- sessions and counts ---- */
+
+static struct mm_host *host_of_session;
+
+static bool tell_session(void *self, const struct mm_session_info *s)
+{
+	printf("session milter=%s feed=%s negotiated=%s client=%s helo=%s sender=%s recipients=%u messages=%lu "
+		"waits_at=%s waited=%s age=%s held=%s id=%s\n", s->milter, yes(s->is_feed), yes(s->is_negotiated),
+		s->client_address != NULL ? s->client_address : "nil", s->helo != NULL ? s->helo : "nil",
+		s->sender != NULL ? s->sender : "nil", s->recipients, s->messages,
+		s->waits_at != NULL ? s->waits_at : "nil", yes(s->waited >= 0 && s->waited < 60),
+		yes(s->age >= 0 && s->age < 60), yes(s->held < 1000000), yes(strlen(s->id) > 8));
+	if (self != NULL)
+		strcpy(self, s->id);
+	return true;
+}
+
+static bool stop_at_first(void *self, const struct mm_session_info *s)
+{
+	(void)s;
+	++*(int *)self;
+	return false;
+}
+
+static void tell_statistics(struct mm_host *host)
+{
+	struct mm_statistics s = { .size = sizeof s };
+	mm_host_statistics(host, &s);
+	printf("sessions %lu of %lu, messages %lu: %lu %lu %lu %lu %lu, aborted %lu, errors %lu, generation %lu, lua %s, "
+		"held %s, seconds %s\n", s.sessions, s.sessions_begun, s.messages, s.verdicts[MM_DECISION_CONTINUE],
+		s.verdicts[MM_DECISION_ACCEPT], s.verdicts[MM_DECISION_REJECT], s.verdicts[MM_DECISION_TEMPFAIL],
+		s.verdicts[MM_DECISION_DISCARD], s.aborted, s.script_errors, s.generation, yes(s.lua_bytes > 0),
+		yes(s.held_bytes > 0), yes(s.seconds >= 0 && s.seconds < 600));
+}
+
+static enum mm_decision by_sender(struct mm_event *e)
+{
+	static const struct { char first; enum mm_decision answer; } answers[] = {
+		{ 'c', MM_DECISION_CONTINUE }, { 'a', MM_DECISION_ACCEPT }, { 'r', MM_DECISION_REJECT },
+		{ 't', MM_DECISION_TEMPFAIL }, { 'd', MM_DECISION_DISCARD }, { 'w', MM_DECISION_LATER },
+	};
+	for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+		if (mm_event_sender(e)[0] == answers[i].first)
+			return answers[i].answer;
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision end_myself(struct mm_event *e, const char *recipient)
+{
+	if (strncmp(recipient, "end@", 4) == 0)
+		printf("ends itself: %s\n", yes(mm_host_end_session(host_of_session, mm_event_id(e), NULL)));
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision edit_nothing(struct mm_event *e, const char *host, const char *address)
+{
+	(void)e;
+	(void)host;
+	(void)address;
+	return MM_DECISION_CONTINUE;
+}
+
+static void sessions(void)
+{
+	static const struct mm_filter counts = { .size = sizeof counts, .name = "counts", .on_connect = edit_nothing,
+		.on_helo = tell_helo, .on_rcpt = end_myself, .on_eom = by_sender, .on_abort = tell_abort,
+		.on_close = tell_close, .on_cancel = cancelled };
+	struct mta m = begin(&counts, NULL, NULL, ALL_ACTIONS);
+	struct mm_error error;
+	char id[64];
+	int seen = 0;
+	size_t n;
+	host_of_session = m.host;
+	tell_statistics(m.host);
+	greet(&m);
+	for (const char *const *sender = (const char *[]){ "<c@x>", "<a@x>", "<r@x>", "<t@x>", "<d@x>", NULL };
+	    *sender != NULL; sender++) {
+		mail(&m, *sender);
+		content(&m);
+	}
+	mail(&m, "<abort@x>");
+	mm_player_abort(m.player);
+	exchange(&m);
+	tell_statistics(m.host);
+	mail(&m, "<waits@x>");
+	content(&m);
+	mm_host_each_session(m.host, tell_session, id);
+	struct mm_feed *other = mm_feed_open(m.host, NULL, NULL);
+	mm_host_each_session(m.host, stop_at_first, &seen);
+	printf("seen %d of %u\n", seen, mm_host_session_count(m.host));
+	mm_feed_close(other);
+	print_reason("unknown", mm_host_end_session(m.host, "nobody", &error), &error);
+	print_reason("known", mm_host_end_session(m.host, id, &error), &error);
+	for (int i = 0; i < 200 && !mm_feed_is_finished(m.feed); i++)
+		mm_host_turn(m.host, 0.01);
+	const unsigned char *bytes = mm_feed_output(m.feed, &n);
+	printf("finished %s, last reply %c\n", yes(mm_feed_is_finished(m.feed)), n >= 5 ? bytes[4] : '-');
+	print_reason("ended", mm_host_end_session(m.host, id, &error), &error);
+	tell_statistics(m.host);
+	reopen(&m);
+	greet(&m);
+	mail(&m, "<b@x>");
+	mm_player_rcpt(m.player, "<end@x>", 7, "", 0);
+	exchange(&m);
+	printf("rcpt %c\n", verdict_of(&m));
+	for (int i = 0; i < 200 && !mm_feed_is_finished(m.feed); i++)
+		mm_host_turn(m.host, 0.01);
+	printf("finished %s\n", yes(mm_feed_is_finished(m.feed)));
+	end(&m);
+}
+
 static void two(void)
 {
 	static const struct mm_filter one = { .size = sizeof one, .name = "one" },
@@ -614,7 +725,7 @@ int main(int argc, char **argv)
 		void      (*run)(void);
 	} situations[] = {
 		{ "events", events }, { "errors", errors }, { "accept", accept_then_script }, { "refuse", refuse },
-		{ "result", result }, { "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "two", two },
+		{ "result", result }, { "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "sessions", sessions }, { "two", two },
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	directory = argc > 2 ? argv[2] : ".";

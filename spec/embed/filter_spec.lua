@@ -137,6 +137,20 @@ describe("a filter in C", function()
     assert.same({ "finish: yes", "finish: no", "eom r" }, lines_of "at_once")
   end)
 
+  it("lists sessions, ends them in the next turn of the loop, and counts messages by verdict", function()
+    local rest = ", errors 0, generation 1, lua no, held yes, seconds yes"
+    assert.same({
+      "sessions 1 of 1, messages 0: 0 0 0 0 0, aborted 0" .. rest, "helo client.example", "abort at mail by 1",
+      "sessions 1 of 1, messages 5: 1 1 1 1 1, aborted 1" .. rest,
+      "session milter=default feed=yes negotiated=yes client=192.0.2.1 helo=client.example sender=waits@x "
+        .. "recipients=1 messages=7 waits_at=eom waited=yes age=yes held=yes id=yes",
+      "seen 1 of 2", "close 5", "unknown: not_found", "known: fine",
+      "cancelled", "close 7", "finished yes, last reply t", "ended: not_found",
+      "sessions 0 of 2, messages 6: 1 1 1 2 1, aborted 1" .. rest,
+      "helo client.example", "ends itself: yes", "abort at rcpt by 7", "close 7", "rcpt c", "finished yes",
+    }, lines_of "sessions")
+  end)
+
   it("refuses to start two filters for one milter, or one for a milter that there is not", function()
     assert.same({ "two: in_use", "nowhere: not_found" }, lines_of "two")
   end)

@@ -80,6 +80,7 @@ function loader.load(paths, host)
   install()
   check_configuration()
   host.require_settings = settings.require_settings
+  host.sessions, host.statistics = core.sessions, core.statistics
   local module_strings, module_methods = note_modules()
   local scripts = {}
   for i, path in ipairs(paths) do

@@ -18,7 +18,7 @@ local rows = {
   auth = { "type authen author ssf", "" },
   tls = { "version cipher bits subject issuer", "" },
   mta = { "kind version actions steps address software host", "" },
-  host = { "name version generation pid settings", "require_settings" },
+  host = { "name version generation pid settings sessions statistics", "require_settings" },
   offer = { "version actions steps", "", "the offer" },
   result = { "verdict reply stage decided_by edits added deleted refused quarantine seconds waited computed",
     "", "the result" },
