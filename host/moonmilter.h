@@ -285,6 +285,19 @@ MM_API unsigned long mm_host_script_errors(const struct mm_host *);
 MM_API char *mm_host_busy_with(const struct mm_host *, char *to, size_t size);
 /* How many milter connections are open: those of MTAs, and feeds that are not finished. */
 MM_API unsigned mm_host_session_count(const struct mm_host *);
+/* Calls say with lines for people: listeners, what to paste into Postfix and Sendmail, scripts and their handlers, what
+ * is negotiated. */
+MM_API void mm_host_describe(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
+/* Ends open sessions with a temporary failure, closes the host's feeds and frees it. NULL is fine. */
+MM_API void mm_host_free(struct mm_host *);
+/* In a child process of fork(), instead of every other call for the host: it is the parent's, which serves on. Closes
+ * the child's copies of its descriptors, so that MTAs and servers see when the parent closes theirs, and gives signals
+ * back. Runs no handler, sends nothing, and removes no file; memory stays until the child ends. Do not use the host
+ * afterwards, nor turn a loop that it was handed; with such a loop, connections of scripts to servers stay open until
+ * the child executes a program or ends. A child that does one of these at once need not call it: all descriptors close
+ * then (O_CLOEXEC). The child may make hosts of its own. NULL is fine. */
+MM_API void mm_host_after_fork(struct mm_host *);
+
 /* ---- sessions and counts ---- */
 
 /* An open session, of a milter connection or a feed. Texts are borrowed for the call, and cut off when very long; NULL:
@@ -330,19 +343,6 @@ struct mm_statistics {
 	size_t         held_bytes;              /* memory of sessions, messages and caches */
 };
 MM_API void mm_host_statistics(const struct mm_host *, struct mm_statistics *);
-
-/* Calls say with lines for people: listeners, what to paste into Postfix and Sendmail, scripts and their handlers, what
- * is negotiated. */
-MM_API void mm_host_describe(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
-/* Ends open sessions with a temporary failure, closes the host's feeds and frees it. NULL is fine. */
-MM_API void mm_host_free(struct mm_host *);
-/* In a child process of fork(), instead of every other call for the host: it is the parent's, which serves on. Closes
- * the child's copies of its descriptors, so that MTAs and servers see when the parent closes theirs, and gives signals
- * back. Runs no handler, sends nothing, and removes no file; memory stays until the child ends. Do not use the host
- * afterwards, nor turn a loop that it was handed; with such a loop, connections of scripts to servers stay open until
- * the child executes a program or ends. A child that does one of these at once need not call it: all descriptors close
- * then (O_CLOEXEC). The child may make hosts of its own. NULL is fine. */
-MM_API void mm_host_after_fork(struct mm_host *);
 
 /* ---- events: what handlers of a filter in C can do ----
  * An event is valid for the call, and after MM_DECISION_LATER until it is finished or cancelled. It is the same pointer

@@ -4,6 +4,7 @@
 #include <lua.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Not in the userdata itself: a script that takes its metatable away also takes its __gc, and the holder's list would
  * then lead through memory that is gone. */
@@ -74,12 +75,15 @@ void *mm_handle_check(lua_State *L, const struct mm_handle_class *class)
 	return check_handle(L, class)->thing;
 }
 
-/* [handle] */
+/* [handle], with the class's noun and number as upvalues: a script may change those, so they are no pointers. */
 static int close_handle(lua_State *L)
 {
 	const struct box *box = mm_tagged(L, 1, &kind);
-	if (box == NULL || box->handle == NULL)
-		return luaL_error(L, "close: a socket is expected, not a %s", luaL_typename(L, 1));
+	const char *noun = lua_tostring(L, lua_upvalueindex(1));
+	if (box == NULL || box->handle == NULL
+	    || (lua_Number)box->handle->class->number != lua_tonumber(L, lua_upvalueindex(2)))
+		return luaL_error(L, "close: %s is expected, not a %s", noun != NULL ? noun : "?",
+			luaL_typename(L, 1));
 	mm_handle_close(box->handle);
 	return 0;
 }
@@ -108,7 +112,9 @@ static void push_metatables(lua_State *L, struct mm_generation *g)
 /* [functions] -> [functions metatable] */
 void mm_handle_push_class(lua_State *L, const struct mm_handle_class *class)
 {
-	lua_pushcfunction(L, close_handle);
+	lua_pushlstring(L, class->complaint, (size_t)(strstr(class->complaint, " is expected") - class->complaint));
+	lua_pushinteger(L, (lua_Integer)class->number);
+	lua_pushcclosure(L, close_handle, 2);
 	lua_setfield(L, -2, "close");
 	push_metatables(L, mm_generation_of(L));
 	lua_newtable(L);                /* [functions metatables metatable] */

@@ -18,7 +18,8 @@ enum mm_handle_number { MM_HANDLE_SOCKET = 1, MM_HANDLE_DATAGRAM, MM_HANDLE_HTTP
 
 /* The class of handles; static. */
 struct mm_handle_class {
-	const char *complaint;          /* error text for something else at index 1; %s: its type */
+	const char *complaint;          /* error text for something else at index 1, "a map is expected, not a %s";
+	                                 * %s: its type. What stands before " is expected" is the class's noun */
 	void      (*end)(void *thing);  /* frees it; the handle is already closed. Runs no Lua, raises nothing */
 	enum mm_handle_number number;   /* of its metatable in the vault */
 };

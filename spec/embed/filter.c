@@ -6,6 +6,7 @@
 #include <moonmilter_testing.h>
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -705,6 +706,37 @@ static void sessions(void)
 	end(&m);
 }
 
+/* ---- the end of the process ---- */
+
+static enum mm_decision die(struct mm_event *e)
+{
+	mm_event_add_header(e, "X-Half", "edit", NULL);
+	mm_event_replace_body(e, "half", 4, NULL);
+	if (strcmp(mm_event_sender(e), "deadly@example.org") == 0)
+		raise(SIGKILL);
+	return MM_DECISION_CONTINUE;
+}
+
+static void killed(void)
+{
+	static const struct mm_filter dies = { .size = sizeof dies, .name = "dies", .on_eom = die };
+	char path[300];
+	struct mm_host_options options = MM_HOST_OPTIONS;
+	struct mm_error error;
+	snprintf(path, sizeof path, "unix:%s/killed", directory);
+	options.listen = (const char *[]){ path, NULL };
+	options.filters = (const struct mm_filter *[]){ &dies, NULL };
+	options.handle_signals = true;
+	struct mm_host *host = mm_host_new(&options, &error);
+	if (host == NULL || !mm_host_start(host, &error)) {
+		printf("no start: %s\n", error.text);
+		exit(1);
+	}
+	printf("serving\n");
+	mm_host_run(host);
+	mm_host_free(host);
+}
+
 static void two(void)
 {
 	static const struct mm_filter one = { .size = sizeof one, .name = "one" },
@@ -718,6 +750,42 @@ static void two(void)
 	print_reason("nowhere", mm_host_new(&options, &error) != NULL, &error);
 }
 
+static void try_to_start(const char *what, const struct mm_host_options *options)
+{
+	struct mm_error error = { .reason = MM_REASON_NONE };
+	struct mm_host *host = mm_host_new(options, &error);
+	bool ok = host != NULL && mm_host_start(host, &error);
+	print_reason(what, ok, &error);
+	mm_host_free(host);
+}
+
+/* Why hosts do not start. */
+static void starts(void)
+{
+	static const struct mm_filter small = { .size = 8, .name = "small" },
+		ends = { .size = sizeof ends, .name = "ends", .on_eom = never };
+	struct mm_source sources[] = { { .name = "bad.lua", .text = "function on_eom(" }, { .name = NULL } };
+	struct mm_host_options first = MM_HOST_OPTIONS, second = MM_HOST_OPTIONS, third = MM_HOST_OPTIONS,
+		fourth = MM_HOST_OPTIONS, fifth = MM_HOST_OPTIONS;
+	char path[300];
+	snprintf(path, sizeof path, "unix:%s/taken", directory);
+	first.listen = (const char *[]){ path, NULL };
+	first.filters = (const struct mm_filter *[]){ &ends, NULL };
+	struct mm_host *host = mm_host_new(&first, NULL);
+	printf("first %s\n", yes(host != NULL && mm_host_start(host, NULL)));
+	try_to_start("socket", &first);
+	mm_host_free(host);
+	second.no_sockets = third.no_sockets = fourth.no_sockets = fifth.no_sockets = true;
+	second.config_text = "listen = nonsense(";
+	try_to_start("configuration", &second);
+	third.set = (const char *[]){ "eom_deadline=soon", NULL };
+	try_to_start("key", &third);
+	fourth.sources = sources;
+	try_to_start("script", &fourth);
+	fifth.filters = (const struct mm_filter *[]){ &small, NULL };
+	try_to_start("filter", &fifth);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -725,7 +793,9 @@ int main(int argc, char **argv)
 		void      (*run)(void);
 	} situations[] = {
 		{ "events", events }, { "errors", errors }, { "accept", accept_then_script }, { "refuse", refuse },
-		{ "result", result }, { "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "sessions", sessions }, { "two", two },
+		{ "result", result }, { "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline },
+		{ "at_once", at_once }, { "sessions", sessions }, { "killed", killed }, { "two", two },
+		{ "starts", starts },
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	directory = argc > 2 ? argv[2] : ".";

@@ -1,4 +1,5 @@
 -- Filters in C: examples/embed-filter.c on its own and before a script, and filter.c, which plays single situations.
+local mta_client = require "spec.support.mta_client"
 local process = require "spec.support.process"
 
 local build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/test/"
@@ -149,6 +150,36 @@ describe("a filter in C", function()
       "sessions 0 of 2, messages 6: 1 1 1 2 1, aborted 1" .. rest,
       "helo client.example", "ends itself: yes", "abort at rcpt by 7", "close 7", "rcpt c", "finished yes",
     }, lines_of "sessions")
+  end)
+
+  it("sends nothing of a message when its process is killed in a handler, and the next one serves", function()
+    local child
+    finally(function() child:stop() end)
+    local function start()
+      if child then child:stop() end
+      child = process.start({ "env", "-u", "LD_PRELOAD", directory .. "/filter", "killed", directory },
+        { output = directory .. "/killed.out", life = 120 })
+      assert(child:wait_text("serving", 20))
+      return assert(mta_client.connect(directory .. "/killed"))
+    end
+    local mta = start()
+    mta:greet()
+    mta:helo()
+    mta:mail "deadly@example.org"
+    mta:rcpt()
+    local reply = mta:eom()
+    assert.equal("closed", reply.kind)
+    assert.same({}, reply.edits or {})
+    mta:close()
+    mta = start()
+    mta:envelope()
+    assert.equal("continue", mta:eom().kind)
+    mta:close()
+  end)
+
+  it("says with a code why a host does not start", function()
+    assert.same({ "first yes", "socket: in_use", "configuration: config", "key: config", "script: config",
+      "filter: bad_value" }, lines_of "starts")
   end)
 
   it("refuses to start two filters for one milter, or one for a milter that there is not", function()

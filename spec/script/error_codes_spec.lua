@@ -61,3 +61,25 @@ describe("ctx.message_number", function()
     assert.matches(" 2$", mta:message().text)
   end)
 end)
+
+describe("close of a handle", function()
+  for name, noun in pairs {
+    socket = "a socket", datagram = "a UDP socket", http = "a request", database = "a database", map = "a map",
+  } do
+    it("names what it expects: " .. noun, function()
+      local mta = fake_mta.start { script = ([[
+        local core = require "moonmilter.core"
+        function on_mail(ctx)
+          local close = core.%s.close
+          local _, text = pcall(close, 1)
+          local _, other = pcall(close, io.stderr)
+          return ctx:reject(text .. "; " .. other)
+        end
+      ]]):format(name) }
+      finally(function() mta:close() end)
+      mta:connect()
+      assert.equal(("550 5.7.1 close: %s is expected, not a number; close: %s is expected, not a userdata"):format(noun,
+        noun), mta:mail().text)
+    end)
+  end
+end)
