@@ -90,7 +90,11 @@ describe("moonmilter page", function()
     end)
     local function still(value) -- what moves from one moment to the next
       for _, list in ipairs { value.processes or {}, value.generations or {} } do
-        for _, item in ipairs(list) do item.lua_bytes, item.longest_collection_us = 0, 0 end
+        for _, item in ipairs(list) do
+          for _, key in ipairs { "lua_bytes", "longest_collection_us", "held_bytes", "held_peak", "held_largest" } do
+            item[key] = 0
+          end
+        end
       end
       value.uptime = 0
       return value
@@ -101,8 +105,12 @@ describe("moonmilter page", function()
       assert.same(still(cjson.decode((p.host:ctl("generations", "--json")))), still(mine.generations))
       assert.same(cjson.decode((p.host:ctl("maps", "--json"))), mine.maps)
     end
-    host.wait_until(10, function() return (pcall(compare)) end) -- what the page shows may be a second old
-    compare()
+    local ok, why
+    host.wait_until(15, function() -- what the page shows may be a second old
+      ok, why = pcall(compare)
+      return ok
+    end)
+    assert(ok, why)
   end)
 
   it("answers HEAD without a body, and no other method", function()
