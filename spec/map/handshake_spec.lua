@@ -49,7 +49,7 @@ for _, row in ipairs(KINDS) do
         assert(milter.now() - began < 5)
       ]] }
       inside.check_lag(mta:step "get")
-      assert(process.wait_until(10, function() return threads() <= before end, "the end of threads"))
+      assert(process.wait_until(30, function() return threads() <= before end, "the end of threads"))
       mta:close()
     end)
 
@@ -68,7 +68,7 @@ for _, row in ipairs(KINDS) do
       ]] }
       assert.equal("begun", mta:step "get")
       mta:close()
-      assert(process.wait_until(10, function() return threads() <= before end, "the end of threads"))
+      assert(process.wait_until(30, function() return threads() <= before end, "the end of threads"))
     end)
   end)
 end
@@ -98,7 +98,7 @@ describe("connections that begin", function()
       ]]):format(MAPS), look = [[ return "done" ]] }))
     local text = mta:step "get"
     assert.equal(("%d timeout, %d down"):format(THREADS_MAX, MAPS - THREADS_MAX), text)
-    assert(process.wait_until(10, function() return threads() <= before end, "the end of threads"))
+    assert(process.wait_until(30, function() return threads() <= before end, "the end of threads"))
     mta:close()
   end)
 

@@ -4,8 +4,9 @@ local process = require "spec.support.process"
 
 local db
 
+-- Without TLS, which takes long on a busy machine: some specs are in a hurry.
 local PARAMETERS = [[ hosts = "127.0.0.1:" .. P.port, user = "reader", password = "reader's \\secret",
-  dbname = "mail", ]]
+  dbname = "mail", sslmode = "disable", ]]
 
 --- A script with a function for each step; open(parameters, options) opens a map at the server.
 local function script(steps)
@@ -248,6 +249,17 @@ query = SELECT 'a:' || value, 'b:' || value
         log_of(file "pasword = s\nquery = SELECT '%s'\n"))
       assert.is_nil(log_of(file "encoding = UTF8\nquery = SELECT '%s'\n"):find("unknown", 1, true))
     end)
+  end)
+
+  it("uses TLS, and verifies the server, as sslmode says", function()
+    assert.matches("^is_encrypted f is_encrypted t is_encrypted t nil|.*certificate verify failed.*|down$", run [[
+      local function ask(mode, ca)
+        return open { sslmode = mode, sslrootcert = ca and DIR .. "/tls/" .. ca, hosts = "127.0.0.1:" .. P.port,
+          query = "SELECT '%s ' || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()" }:get "is_encrypted"
+      end
+      return table.concat({ ask "disable", ask "require", ask("verify-full", "ca.pem") }, " "):gsub("true", "t"):gsub(
+        "false", "f") .. " " .. show(ask("verify-full", "other/ca.pem"))
+    ]])
   end)
 
   describe("connections", function()
