@@ -201,7 +201,8 @@ static void show_message(const struct mm_trace_line *l, struct mm_buffer *out)
 	put_verdict(l, out);
 	put(out, ", took ");
 	put_took(out, l->took);
-	put(out, l->size > 0 ? ", %u edit%s" : "", l->size, l->size == 1 ? "" : "s");
+	if (l->size > 0)
+		put(out, ", %u edit%s", l->size, l->size == 1 ? "" : "s");
 }
 
 static void show_closed(const struct mm_trace_line *l, struct mm_buffer *out)
