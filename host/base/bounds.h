@@ -52,6 +52,11 @@
 #define MM_HEAP_KEEP_QUIET      (4 << 20)       /* the same without messages */
 #define MM_SEND_WIDE            (1 << 20)       /* bytes of a long answer that a unix socket accepts at once */
 
+/* Shadows: bytes that wait for one of them, and for all of a worker; seconds that it may go on after its connection */
+#define MM_SHADOW_HELD_MAX      (8u << 20)
+#define MM_SHADOW_HELD_ALL      (64u << 20)
+#define MM_SHADOW_LINGER        60.0
+
 /* Sessions */
 /* of one MTA on another machine with one worker; the SMTP servers of a busy one are hundreds */
 #define MM_SESSIONS_PER_MTA     1000u

@@ -33,6 +33,8 @@ enum mm_census_end { MM_CENSUS_CONTINUE, MM_CENSUS_ACCEPT, MM_CENSUS_REJECT, MM_
 
 struct mm_whereabouts {
 	uint32_t is_set;
+	uint32_t shadow;                /* settings.shadow_row of the scripts; 0: they are no shadow */
+	uint32_t generation;            /* of the scripts */
 	char     session[32];           /* all texts NUL-terminated, "" when there is none */
 	char     queue_id[32];
 	char     handler[16];

@@ -25,6 +25,8 @@ enum mm_figures_of { MM_FIGURES_OF_MILTER, MM_FIGURES_OF_HOST };
 		"When the version of a map that serves was loaded, in seconds since 1970") \
 	X(events, MILTER, COUNTER, "moonmilter_events", 400, "sink result", \
 		"Events of sinks: put, sent, failed (the receiver does not take them), dropped (no room)") \
+	X(shadows, MILTER, COUNTER, "moonmilter_shadow_messages", 16, "result", \
+		"Messages of a milter with a shadow: agree, the gravest difference, unseen, or decided by the canary") \
 	X(reloads, HOST, COUNTER, "moonmilter_reloads", 4, "result", "Reloads by their result, ok or failed") \
 	X(deaths, HOST, COUNTER, "moonmilter_worker_deaths", 1, "", "Workers that ended and had not been told to")
 

@@ -68,6 +68,10 @@ static const struct mm_config_key keys[] = {
 	  "Sockets that MTAs connect to" },
 	{ "scripts",           MM_CONFIG_PATHS,       MILTER(scripts), ANY, NONE,
 	  "The filters: Lua files, and directories whose *.lua run in the order of their names" },
+	{ "shadow",            MM_CONFIG_PATHS,       MILTER(shadow), ANY, NONE,
+	  "Scripts that see the same mail without any effect; `moonmilter ctl shadow` shows what they would change" },
+	{ "share",             MM_CONFIG_SHARE,       MILTER(share), BETWEEN(0, 100), NUMBER(0),
+	  "How many of the clients get the scripts of `shadow` for real" },
 	{ "settings",          MM_CONFIG_SETTINGS,    MILTER(settings), ANY, NONE,
 	  "Your own values; scripts read them as host.settings" },
 	{ "redis",             MM_CONFIG_SETTINGS,    MILTER(redis), ANY, NONE,
@@ -631,6 +635,9 @@ static bool check_milter(const struct mm_config *c, size_t milter, struct mm_fau
 	if (m->scripts.count == 0 && !m->has_sources)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" has no scripts; set scripts = \"scripts\", or "
 			"name files and directories on the command line", m->name);
+	if (m->share > 0 && m->shadow.count == 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" has share but no shadow; set shadow = "
+			"\"scripts.next\", the scripts that this share of the clients gets", m->name);
 	for (size_t i = 0; i < m->listen.count; i++) {
 		size_t other;
 		if (shares_listener(c, milter, i, &other))

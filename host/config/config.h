@@ -30,6 +30,8 @@ struct mm_config_milter {
 	uint64_t                  commanded;    /* bit i: by mm_config_set() */
 	struct mm_config_strings  listen;       /* as mm_endpoint_text() writes them */
 	struct mm_config_strings  scripts;      /* absolute paths of files and directories */
+	struct mm_config_strings  shadow;       /* likewise; empty: there is no shadow */
+	double                    share;        /* per cent of the clients, 0 to 100 */
 	bool                      has_sources;  /* scripts or handlers of the program that embeds the host */
 	enum mm_verdict_kind      on_error;     /* tempfail, accept or reject */
 	enum mm_verdict_kind      over;         /* reject, tempfail, or continue for "truncate" */

@@ -206,6 +206,24 @@ static bool take_seconds(const struct mm_config_key *key, const struct mm_value 
 	return true;
 }
 
+/* "5%", 5 or 0.5. */
+static bool take_share(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
+{
+	double share = v->kind == MM_VALUE_NUMBER ? v->number : -1;
+	if (is_plain_text(v)) {
+		char *end;
+		size_t digits = strspn(v->string.bytes, "0123456789.");
+		share = strtod(v->string.bytes, &end);
+		if (digits == 0 || end != v->string.bytes + digits || (strcmp(end, "%") != 0 && *end != '\0'))
+			share = -1;
+	}
+	if (!(share >= key->min && share <= key->max))
+		return refuse_value(s, key, v);
+	*(double *)field = share;
+	return true;
+}
+
 /* "64M": digits and one of K M G, powers of 1024. */
 static bool bytes_of_text(const char *text, double *out)
 {
@@ -600,6 +618,8 @@ static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 		rule_integer, NULL },
 	[MM_CONFIG_WORKERS] = { sizeof(int), MM_VALUE_NUMBER, false, take_workers, NULL, NULL, rule_integer, NULL },
 	[MM_CONFIG_SECONDS] = { sizeof(double), MM_VALUE_NUMBER, false, take_seconds, NULL, NULL, rule_seconds, NULL },
+	[MM_CONFIG_SHARE] = { sizeof(double), MM_VALUE_NUMBER, false, take_share, NULL, NULL, rule_fixed,
+		"a share from 0 to 100 per cent: \"5%\", \"0.5%\"" },
 	[MM_CONFIG_BYTES] = { sizeof(uint64_t), MM_VALUE_NUMBER, false, take_bytes, NULL, NULL, rule_bytes, NULL },
 	[MM_CONFIG_MODE] = { sizeof(unsigned), MM_VALUE_STRING, false,
 		take_mode, NULL, NULL, rule_fixed, "octal digits up to \"0777\", as chmod takes them" },
