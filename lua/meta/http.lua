@@ -42,6 +42,7 @@ local http = {}
 ---@field key string?              PEM file; default: inside certificate
 ---@field unix_socket string?      path of a socket to connect to instead of the URL's host
 ---@field redirects integer?       how many to follow, at most 20; default 0
+---@field reads boolean?           the request changes nothing, so that a shadow sends it, too; default false
 ---@field allow_private boolean?   false: connect only to addresses of the public internet; default true
 
 ---@class moonmilter.Response

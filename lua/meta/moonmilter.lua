@@ -3,6 +3,7 @@
 
 ---@class moonmilter
 ---@field version string  of the host, "0.1.0"
+---@field shadow boolean  these scripts are a shadow: they see the mail that others decide, and have no effect
 ---@field log moonmilter.log
 local moonmilter = {}
 

@@ -21,6 +21,7 @@ local process = {}
 ---@field timeout number?       seconds until it is killed, above 0, at most 86400; default 30
 ---@field max_output integer?   bytes of standard output, and of standard error, 0..1073741824; default 1048576
 ---@field env table<string, string>?  its whole environment; default: the host's
+---@field reads boolean?        it changes nothing, so that a shadow runs it, too; default false
 ---@field cwd string?           its directory; default: the host's
 
 ---@class moonmilter.process.Result

@@ -49,6 +49,7 @@ local socket = {}
 ---@field timeout number?          seconds without progress once connected; default 30
 ---@field connect_timeout number?  seconds for connecting, TLS handshake included; default: 30 without progress
 ---@field pool true|moonmilter.socket.Pool|nil  takes an idle connection of that name when there is one
+---@field reads boolean?           what is sent changes nothing, so that a shadow may connect, too; default false
 ---@field allow_private boolean?   false: connect only to addresses of the public internet; default true
 
 --- A TCP or unix socket.

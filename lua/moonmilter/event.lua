@@ -137,8 +137,8 @@ local function open(sink, options)
   if not number then
     fail("sink %s: %s", sink.name, shared)
   end
-  sink.number, sink.is_real = number, shared
-  if not shared then -- check, try and tests: nothing is sent
+  sink.number, sink.is_real = number, shared and not core.shadow
+  if not sink.is_real then -- check, try, tests and shadows: nothing is sent
     return
   end
   local place, text = raw.place(number)
@@ -190,6 +190,8 @@ function Sink:put(fields)
   if not id then
     spool.drop(self, 1, code)
     return nil, line, code
+  elseif core.shadow then
+    return id
   elseif not self.is_real then
     return raw.show(self.name, line, fields, id)
   elseif self.full_at and core.now() - self.full_at < LOOK_AGAIN then

@@ -89,7 +89,7 @@ function greylist.new(options)
   options = check(options or {})
   local of = { name = options.name, delay = options.delay, retry_within = options.retry_within,
     known_for = options.known_for, allow_after = options.allow_after }
-  if options.shared == "hosts" then
+  if options.shared == "hosts" and not core.shadow then -- a shadow's list is its own
     local used, text = server.of(options.redis)
     if not used then
       error("greylist.new: " .. text, 2)

@@ -4,6 +4,7 @@ local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
 local http_head = require "moonmilter.net.http_head"
 local options_of = require "moonmilter.runtime.options"
+local shadow = require "moonmilter.runtime.shadow"
 local wait = require "moonmilter.runtime.wait"
 
 local http = {}
@@ -28,6 +29,7 @@ local OPTIONS = {
   key = { "string" }, -- PEM file; default inside certificate
   unix_socket = { "string" }, -- path of a socket to connect to instead of the URL's host
   redirects = { "number", 0 }, -- how many to follow
+  reads = { "boolean", false }, -- the request changes nothing, so that a shadow sends it, too
   allow_private = { "boolean", true }, -- false: only addresses of the public internet, for redirects as well
 }
 
@@ -230,7 +232,7 @@ end
 ---@field url string  of the last request, when redirects were followed
 
 --- One request. options: url, method, headers, body, timeout (10), connect_timeout (5), max_body (1 MB), verify (true),
---- ca, certificate, key, unix_socket, redirects (0), allow_private (true). A string is a url. Any
+--- ca, certificate, key, unix_socket, redirects (0), reads (false), allow_private (true). A string is a url. Any
 --- status is an answer, not a failure.
 ---@param options table|string
 ---@return moonmilter.Response?, string? text, string? code
@@ -243,6 +245,9 @@ function http.request(options)
   local refused = framing_field(fields)
   if refused then
     return nil, ("http.request: header %s: the host writes it; leave it out"):format(refused), "header"
+  end
+  if shadow.is and not options.reads and options.method ~= "GET" and options.method ~= "HEAD" then
+    return shadow.refuse("http.request: " .. options.method, "reads = true allows a request that only reads")
   end
   local deadline = core.now() + options.timeout
   local url, scheme, host, port = read_url(options.url)

@@ -10,6 +10,10 @@ local moonmilter = {}
 --- Version of the host, "0.1.0".
 moonmilter.version = core.version
 
+--- These scripts are a shadow: they see the mail that other scripts decide, and have no effect (docs/shadow.md).
+---@type boolean
+moonmilter.shadow = core.shadow
+
 --- Log lines: log.debug, log.info, log.warn, log.error.
 moonmilter.log = log
 

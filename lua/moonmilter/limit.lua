@@ -147,7 +147,7 @@ end
 
 -- Nil for what only this host shares.
 local function server_of(call, options)
-  if options.shared == "host" then
+  if options.shared == "host" or core.shadow then -- a shadow's limits are its own
     return nil
   end
   local used, text = server.of(options.redis)

@@ -293,7 +293,7 @@ local function new(_, fn, options)
   kept = kept or store.open("memo", { max = options.max, when_full = "evict" })
   local self = { fn = fn, name = options.name or name_of(fn), ttl = options.ttl, stale = options.stale,
     negative = options.negative, on_down = options.on_down }
-  if options.shared == "hosts" then
+  if options.shared == "hosts" and not core.shadow then -- a shadow's results are its own
     local used, text = server.of(options.redis)
     if not used then
       error("memo: " .. text, 2)

@@ -5,6 +5,7 @@
 --   = message, timeout = 20 }
 --   if result and result.status == 1 then … end
 local core = require "moonmilter.core"
+local shadow = require "moonmilter.runtime.shadow"
 local wait = require "moonmilter.runtime.wait"
 
 local process = {}
@@ -18,6 +19,7 @@ local raw_run = wait.wrap(core.process_run)
 ---@field max_output integer? bytes of standard output, and of standard error, before it is killed; default 1 MiB
 ---@field env table<string, string>?  its whole environment; default: the host's
 ---@field cwd string?         its directory; default: the host's
+---@field reads boolean?      it changes nothing, so that a shadow runs it, too
 
 ---@class moonmilter.process.Result
 ---@field status integer?  exit status
@@ -26,7 +28,7 @@ local raw_run = wait.wrap(core.process_run)
 ---@field stderr string
 
 local known = { argv = "table", stdin = "string", timeout = "number", max_output = "number", env = "table",
-  cwd = "string" }
+  cwd = "string", reads = "boolean" }
 
 local function check(order)
   if type(order) ~= "table" then
@@ -35,7 +37,7 @@ local function check(order)
   for key, value in pairs(order) do
     if not known[key] then
       error(("process.run: unknown key %q; there are argv, stdin, timeout, max_output, "
-        .. "env and cwd"):format(tostring(key)), 3)
+        .. "env, cwd and reads"):format(tostring(key)), 3)
     end
     if type(value) ~= known[key] then
       error(("process.run: %s is a %s; it must be a %s"):format(key, type(value), known[key]), 3)
@@ -69,9 +71,12 @@ end
 ---@param order moonmilter.process.Order
 ---@return moonmilter.process.Result? result
 ---@return string? text
----@return "timeout"|"limit"|"notfound"|"denied"|"busy"|"lost"|"system"|"memory"? code
+---@return "timeout"|"limit"|"notfound"|"denied"|"busy"|"lost"|"system"|"memory"|"shadow"? code
 function process.run(order)
   check(order)
+  if shadow.is and not order.reads then
+    return shadow.refuse("process.run", "reads = true allows a program that only reads")
+  end
   return raw_run(order.argv, order.env and environment(order.env), order.cwd, order.stdin,
     order.timeout or core.process_timeout, order.max_output or core.process_output_max)
 end

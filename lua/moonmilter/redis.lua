@@ -14,6 +14,7 @@ local redis_node = require "moonmilter.net.redis_node"
 local redis_options = require "moonmilter.net.redis_options"
 local resp = require "moonmilter.net.resp"
 local sentinel = require "moonmilter.net.sentinel"
+local shadow = require "moonmilter.runtime.shadow"
 local subscription = require "moonmilter.net.subscription"
 local wait = require "moonmilter.runtime.wait"
 
@@ -274,8 +275,16 @@ local function reached(replies, count)
   return nil, replies[1].err, replies[1].code
 end
 
+local function refuse(verb)
+  return shadow.refuse("redis: " .. verb)
+end
+
 -- slot: where all of them go; default: by their keys.
 local function once(self, commands, level, slot)
+  local written = shadow.writing(commands)
+  if written then
+    return refuse(written)
+  end
   local encoded = encode(self, commands, level + 1)
   if self.route.is_cluster then
     return reached(to_cluster(self, commands, encoded, slot), #commands)
@@ -290,8 +299,11 @@ local Connection = {}
 Connection.__index = Connection
 
 local function run(self, commands, level)
+  local written = shadow.writing(commands)
   if self.link.is_closed then
     return nil, "closed", "closed"
+  elseif written then
+    return refuse(written)
   end
   local bytes = {}
   for _, words in ipairs(commands) do

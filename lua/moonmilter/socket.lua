@@ -9,6 +9,7 @@ local ascii_name = require "moonmilter.net.ascii_name"
 local core = require "moonmilter.core"
 local datagram = require "moonmilter.net.datagram"
 local host_name = require "moonmilter.net.host_name"
+local shadow = require "moonmilter.runtime.shadow"
 local wait = require "moonmilter.runtime.wait"
 
 local socket = {}
@@ -100,6 +101,9 @@ end
 function methods:connect(host, port, name_timeout)
   if type(host) ~= "string" then
     error(("connect: the host is a %s; give host and port, or a path"):format(type(host)), 2)
+  end
+  if shadow.is then
+    return shadow.refuse("connect", "socket.connect{ reads = true } allows a connection that only reads")
   end
   return connect_to(self, host, port, name_timeout)
 end
@@ -359,7 +363,7 @@ local function open(self, options)
   end
   local ok, text, code
   if options.unix then
-    ok, text, code = self:connect(options.unix)
+    ok, text, code = connect_to(self, options.unix)
   else
     ok, text, code = connect_to(self, options.host, options.port, options.connect_timeout,
       options.allow_private == false)
@@ -389,7 +393,8 @@ end
 --- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout
 --- (seconds without progress, default 30); connect_timeout (seconds, handshake included; default: 30 without progress);
 --- pool (true or { name, size, queue_timeout }): takes an idle connection of that name when there is one; size limits
---- their number; allow_private = false: only addresses of the public internet.
+--- their number; allow_private = false: only addresses of the public internet; reads = true: what is sent changes
+--- nothing, so that a shadow may connect, too.
 ---@return moonmilter.Socket?, string? text, string? code
 function socket.connect(options)
   if type(options) ~= "table" then
@@ -401,6 +406,9 @@ function socket.connect(options)
   end
   if options.unix and options.allow_private == false then
     error("connect: a unix socket is not on the public internet; leave out unix or allow_private", 2)
+  end
+  if shadow.is and not options.reads then
+    return shadow.refuse("connect", "reads = true allows a connection that only reads")
   end
   local self = socket.tcp()
   local name, pool = pool_of(options)

@@ -105,7 +105,7 @@ end
 ---@return moonmilter.store.Store
 function store.open(name, options)
   options = check_options(name, options)
-  if options.engine == "redis" then
+  if options.engine == "redis" and not core.shadow then -- a shadow's stores are its own
     return open_remote(name, options)
   end
   local number, text = raw.open(name, options.max, options.when_full == "evict", options.durable)

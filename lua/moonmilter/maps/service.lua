@@ -80,7 +80,8 @@ end
 -- Value or nil, text, code; and whether to ask again on another connection: an idle one that the service had closed.
 local function ask_once(self, question, deadline)
   local sock, text, code = socket.connect {
-    host = self.host, port = self.port, unix = self.unix, connect_timeout = math.max(deadline - now(), 0.001),
+    host = self.host, port = self.port, unix = self.unix, reads = true,
+    connect_timeout = math.max(deadline - now(), 0.001),
     pool = { name = self.pool, size = self.pool_size, queue_timeout = math.max(deadline - now(), 0.001) },
   }
   if not sock then

@@ -1,6 +1,7 @@
 --- UDP sockets in LuaSocket's shape. See socket.lua for failures and ownership.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
+local shadow = require "moonmilter.runtime.shadow"
 local wait = require "moonmilter.runtime.wait"
 
 local datagram = {}
@@ -37,11 +38,17 @@ end
 
 ---@return 1?, string? text, string? code
 function methods:send(data)
+  if shadow.is then
+    return shadow.refuse "send"
+  end
   return raw.send(self, data)
 end
 
 --- Sends to a numeric address, as in LuaSocket.
 function methods:sendto(data, ip, port)
+  if shadow.is then
+    return shadow.refuse "sendto"
+  end
   return raw.send(self, data, ip, tonumber(port))
 end
 

@@ -216,7 +216,7 @@ function Node:connect(is_own)
   local o = self.options
   local sock, text, code = socket.connect {
     host = self.host, port = self.port, unix = self.unix, tls = o.tls, connect_timeout = o.connect_timeout,
-    pool = not is_own and self.pool or nil,
+    pool = not is_own and self.pool or nil, reads = true, -- a shadow's commands are judged by redis
   }
   if not sock then
     if code ~= "busy" then

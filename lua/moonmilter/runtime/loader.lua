@@ -12,6 +12,7 @@ local redis_options = require "moonmilter.net.redis_options"
 local redis_room = require "moonmilter.net.redis_room"
 local script = require "moonmilter.runtime.script"
 local settings = require "moonmilter.runtime.settings"
+local shadow = require "moonmilter.runtime.shadow"
 
 local loader = {}
 
@@ -21,6 +22,7 @@ local function install()
   modules.install()
   luasocket.install()
   luasec.install()
+  shadow.install()
   _G.print = environment.print
   os.exit = function() -- luacheck: ignore 122
     error("os.exit: a script cannot end the host; end a handler with a verdict, a load with an error", 2)
