@@ -338,6 +338,8 @@ int mm_bind_core(lua_State *L)
 	lua_setfield(L, -2, "handlers");
 	push_verdicts(L);
 	lua_setfield(L, -2, "verdicts");
+	lua_pushboolean(L, mm_generation_of(L)->settings.shadow_row > 0);
+	lua_setfield(L, -2, "shadow");
 	push_stages(L, MM_STAGES_OF_MESSAGE | MM_STAGE_BIT(unknown));   /* as bind/edits.c allows them */
 	lua_setfield(L, -2, "edit_stages");
 	mm_vault_push(mm_generation_of(L), L, mm_generation_of(L)->cancel_token);

@@ -4,6 +4,7 @@
 #include "ctl/columns.h"
 #include "ctl/command_history.h"
 #include "ctl/command_profile.h"
+#include "ctl/command_shadow.h"
 #include "ctl/command_top.h"
 #include "ctl/command_trace.h"
 #include "config/config.h"
@@ -32,6 +33,7 @@ static const struct own_command {
 	{ "explain", "moonmilter ctl explain", mm_command_explain, "ID: the time line of one message, by queue id or "
 		"session" },
 	{ "trace", "moonmilter ctl trace", mm_command_trace, NULL },
+	{ "shadow", "moonmilter ctl shadow", mm_command_shadow, NULL },
 	{ "top", "moonmilter ctl top", mm_command_top, "watch workers, sessions, messages a second, the busiest "
 		"handlers; q ends" },
 };

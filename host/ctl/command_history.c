@@ -4,6 +4,7 @@
 #include "base/quote.h"
 #include "base/terminal.h"
 #include "ctl/client.h"
+#include "ctl/command_shadow.h"
 #include "story/filter.h"
 #include "story/reader.h"
 #include "story/show.h"
@@ -280,8 +281,10 @@ static int explain(struct asked *a)
 			is_first = false;
 		}
 	mm_buffer_free(&out);
-	if (!is_first)
+	if (!is_first) {
+		mm_shadow_explain(a->query, a->filter.id, a->is_json);
 		return EX_OK;
+	}
 	fprintf(stderr, "moonmilter ctl: the history has no message with the queue id or session %s; it may be older "
 		"than the last %u messages, or belong to another host\n", mm_quote(a->filter.id,
 		strlen(a->filter.id)).text, a->reader.head.capacity);

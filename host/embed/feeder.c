@@ -12,6 +12,7 @@
 struct mm_feed {
 	struct mm_host   *host;                 /* borrowed */
 	struct mm_engine *engine;               /* owned */
+	struct mm_shadow *shadow;               /* owned; NULL: it has none */
 	struct mm_buffer  out;
 	struct mm_timer   more;                 /* begins the next turn, when packets are left */
 	size_t            declared;             /* for the account of its session */
@@ -52,6 +53,7 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 	mm_count_outcome(f->host->row, r);
 	mm_log_outcome(&f->host->log, mm_worker_profile(f->host->worker), r);
 	mm_log_flush(&f->host->log);            /* no turn of the loop need follow */
+	mm_shadow_report(f->shadow, r);
 }
 
 static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
@@ -60,6 +62,13 @@ static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
 	mm_tell_aside(mm_worker_desk(f->host->worker), mm_engine_session(f->engine), r);
 	mm_log_aside(&f->host->log, r);
 	mm_log_flush(&f->host->log);
+	mm_shadow_aside(f->shadow, r);
+}
+
+static void on_feeder_edits(void *self)
+{
+	struct mm_feed *f = self;
+	mm_shadow_edits(f->shadow, mm_engine_session(f->engine));
 }
 
 static void on_feeder_fault(void *self, const struct mm_fault *why)
@@ -87,11 +96,13 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 		mm_fault_tell(&why, error);
 		return NULL;
 	}
+	const struct mm_shadow_of *shadow = NULL;
 	struct mm_feed *f = calloc(1, sizeof *f);
 	if (f != NULL) {
 		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault,
-			on_feeder_aside, on_feeder_note };
-		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_host_runtime(h, at), owner, &f->out);
+			on_feeder_aside, on_feeder_note, on_feeder_edits };
+		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_worker_runtime(h->worker, at, &shadow),
+			owner, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {
 		free(f);
@@ -101,6 +112,9 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 	}
 	mm_engine_session(f->engine)->figures = mm_worker_figures(h->worker, at);
 	mm_engine_session(f->engine)->milter = h->config.milter_count > 1 ? h->milter_names[at] : NULL;
+	if (shadow != NULL)
+		f->shadow = mm_shadow_open(shadow, mm_engine_session(f->engine),
+			mm_joint_wanted(mm_engine_runtime_session(f->engine)));
 	f->host = h;
 	mm_timer_init(&f->more, mm_worker_clock(h->worker), on_more);
 	MM_LIST_PUSH(h->feeds, f);
@@ -112,6 +126,7 @@ bool mm_feed_bytes(struct mm_feed *f, const void *bytes, size_t size, struct mm_
 {
 	struct mm_fault why;
 	bool ok = mm_engine_feed(f->engine, bytes, size, &why);
+	mm_shadow_feed(f->shadow, bytes, size);
 	settle(f);
 	return ok || mm_fault_tell(&why, error);
 }
@@ -171,6 +186,7 @@ void mm_feed_close(struct mm_feed *f)
 	MM_LIST_REMOVE(f->host->feeds, f);
 	declare(f, 0);
 	mm_engine_free(f->engine);
+	mm_shadow_leave(f->shadow);
 	mm_buffer_free(&f->out);
 	free(f);
 }

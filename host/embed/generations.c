@@ -15,12 +15,17 @@
 #include <sys/resource.h>
 
 /* GIVES them, ended by NULL. NULL: out of memory. */
+static const char **paths_in(const struct mm_config_strings *list)
+{
+	const char **paths = calloc(list->count + 1, sizeof *paths);
+	for (size_t i = 0; paths != NULL && i < list->count; i++)
+		paths[i] = list->items[i];
+	return paths;
+}
+
 static const char **paths_of(const struct mm_config_milter *m)
 {
-	const char **paths = calloc(m->scripts.count + 1, sizeof *paths);
-	for (size_t i = 0; paths != NULL && i < m->scripts.count; i++)
-		paths[i] = m->scripts.items[i];
-	return paths;
+	return paths_in(&m->scripts);
 }
 
 static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i, struct mm_generation_options *o)
@@ -52,6 +57,51 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 		.redis = &m->redis,
 	};
 	return true;
+}
+
+/* What comes next, from what serves. False: out of memory. */
+static bool order_of(struct mm_host *h, const struct mm_config *c, unsigned i,
+	const struct mm_generation_options *live, struct mm_next_order *o, struct mm_fault *refused)
+{
+	const struct mm_config_milter *m = &c->milters[i];
+	*o = (struct mm_next_order){ .is_wanted = m->shadow.count > 0, .share = (uint32_t)(m->share * 100 + 0.5) };
+	if (!o->is_wanted)
+		return true;
+	const char **paths = paths_in(&m->shadow);
+	if (paths == NULL)
+		return false;
+	o->shadow = o->canary = *live;
+	o->shadow.paths = o->canary.paths = paths;
+	o->shadow.sources = o->canary.sources = NULL;
+	o->shadow.is_first = o->canary.is_first = false;
+	bool is_good = mm_owners_check_shadow(&h->owners, c, i, refused);
+	if (is_good && h->differences != NULL && mm_differences_are_to_blame(h->differences, i, h->next_generation))
+		is_good = mm_fault_set(refused, MM_FAULT_SCRIPT, "a worker died while scripts of the shadow ran; see "
+			"the log, mend them and reload");
+	if (!is_good)
+		o->refused = refused->text;
+	return true;
+}
+
+static void free_orders(struct mm_next_order *orders, unsigned count)
+{
+	for (unsigned i = 0; orders != NULL && i < count; i++)
+		free((void *)(uintptr_t)orders[i].shadow.paths);
+	free(orders);
+}
+
+/* GIVES them. NULL: out of memory, or no milter has any. */
+static struct mm_next_order *orders_of(struct mm_host *h, const struct mm_config *c,
+	const struct mm_generation_options *options, struct mm_fault *refused)
+{
+	unsigned count = (unsigned)c->milter_count;
+	struct mm_next_order *orders = calloc(count, sizeof *orders);
+	for (unsigned i = 0; orders != NULL && i < count; i++)
+		if (!order_of(h, c, i, &options[i], &orders[i], &refused[i])) {
+			free_orders(orders, count);
+			return NULL;
+		}
+	return orders;
 }
 
 static bool set_dns(struct mm_host *h, struct mm_fault *why)
@@ -153,6 +203,36 @@ static unsigned describe_empty(const char *path, struct mm_say say)
 	return 1;
 }
 
+struct indented {
+	struct mm_say say;
+	const char   *milter;
+};
+
+static void say_of_shadow(void *self, const char *line)
+{
+	const struct indented *i = self;
+	char text[1200];
+	snprintf(text, sizeof text, "shadow of %s: %s", i->milter, line);
+	i->say.line(i->say.self, text);
+}
+
+bool mm_host_describe_shadows(const struct mm_host *h, struct mm_say say)
+{
+	const struct mm_next *next = mm_worker_next(h->worker);
+	bool good = true;
+	for (unsigned i = 0; next != NULL && i < h->config.milter_count; i++) {
+		struct indented indented = { say, h->config.milters[i].name };
+		struct mm_say as_shadow = { say_of_shadow, &indented };
+		const char *failure = mm_next_failure(next, i);
+		if (failure != NULL)
+			as_shadow.line(as_shadow.self, failure);
+		else if (mm_next_generation(next, i) != NULL)
+			mm_generation_describe(mm_next_generation(next, i), as_shadow);
+		good = good && failure == NULL;
+	}
+	return good;
+}
+
 unsigned mm_host_describe_findings(const struct mm_host *h, struct mm_say say)
 {
 	unsigned count = 0;
@@ -164,6 +244,10 @@ unsigned mm_host_describe_findings(const struct mm_host *h, struct mm_say say)
 		free((void *)(uintptr_t)paths);
 		if (g != NULL)
 			count += mm_generation_describe_findings(g, say);
+		const struct mm_next *next = mm_worker_next(h->worker);
+		const struct mm_generation *shadow = next != NULL ? mm_next_generation(next, i) : NULL;
+		if (shadow != NULL)
+			count += mm_generation_describe_findings(shadow, say);
 	}
 	return count;
 }
@@ -217,7 +301,11 @@ static void begin_load(struct mm_host *h, const struct mm_config *c)
 		mm_fault_set(&why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
 		on_loaded(h, false, &why);
 	} else {
-		mm_worker_prepare(h->worker, options, on_loaded, h);
+		struct mm_fault *refused = calloc(count, sizeof *refused);
+		struct mm_next_order *orders = refused != NULL ? orders_of(h, c, options, refused) : NULL;
+		mm_worker_prepare(h->worker, options, orders, on_loaded, h);
+		free_orders(orders, count);
+		free(refused);
 	}
 	for (unsigned i = 0; i < made; i++)
 		free((void *)(uintptr_t)options[i].paths);

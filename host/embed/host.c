@@ -74,6 +74,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 		.meters = h->meters,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.state_dir = state.directory, .identity = state.identity,
+		.differences = h->differences,
 		.history = h->history, .writer = h->census != NULL ? (unsigned)(h->row - h->census->rows) + 1 : 1,
 		.runtime = h->filtered != NULL ? mm_host_runtime : NULL,
 		.drained = mm_host_on_drained, .retire = on_retire, .self = h,
@@ -141,6 +142,22 @@ bool mm_host_trace(struct mm_host *h, const char *text, int fd)
 		return mm_worker_trace(h->worker, &filter, (enum mm_story_redact)h->config.history_redact, fd);
 	close(fd);
 	return false;
+}
+
+/* Also when no milter has a shadow: a reload may bring one. */
+static bool begin_differences(struct mm_host *h, struct mm_fault *why)
+{
+	const char *names[MM_CONFIG_MILTERS_MAX + 1];           /* "default" besides those with names */
+	unsigned count = (unsigned)h->config.milter_count;
+	for (unsigned i = 0; i < count; i++)
+		names[i] = h->config.milters[i].name;
+	h->differences = mm_differences_new(names, count, h->config.history_redact == MM_STORY_REDACT_ADDRESSES);
+	return h->differences != NULL || mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
+}
+
+struct mm_differences *mm_host_differences(const struct mm_host *h)
+{
+	return h->differences;
 }
 
 struct mm_history *mm_host_history(const struct mm_host *h)
@@ -230,7 +247,7 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (with_control && !begin_history(h, why))
 		return false;
-	return bind_rest(h, with_control, why);
+	return begin_differences(h, why) && bind_rest(h, with_control, why);
 }
 
 /* Before any process is forked that shares them. */
@@ -555,6 +572,7 @@ void mm_host_free(struct mm_host *h)
 	if (h->is_virtual)
 		mm_clock_make_real();
 	mm_history_free(h->history);
+	mm_differences_free(h->differences);
 	mm_host_free_listeners(h);
 	mm_host_remove_state(h);
 	free_names(h);

@@ -15,6 +15,7 @@
 #include "embed/reload.h"
 #include "embed/stop.h"
 #include "moonmilter.h"
+#include "story/differences.h"
 #include "story/history.h"
 
 /* What a worker process gets from its master; all borrowed for the host's life. */
@@ -40,6 +41,8 @@ bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fa
 struct mm_host *mm_host_new_telling(const struct mm_host_options *, unsigned messages, struct mm_error *);
 /* NULL: it keeps none. BORROWED. */
 struct mm_history *mm_host_history(const struct mm_host *);
+/* What shadows have found; NULL: there are none. BORROWED. */
+struct mm_differences *mm_host_differences(const struct mm_host *);
 /* What a worker had begun to tell is told as unfinished: it is dead. index: of its row in the census. */
 void mm_host_recover_history(struct mm_host *, unsigned index);
 /* Called now and then by the process that forks, or serves alone: forgets what is too old. */
@@ -63,6 +66,9 @@ void mm_host_describe_doubts(const struct mm_host *, struct mm_say say);
 /* Calls say with a line for each thing that the first mail would find in the scripts, and for each directory without
  * scripts. Returns how many warnings there are, with those that the log has already. */
 unsigned mm_host_describe_findings(const struct mm_host *, struct mm_say say);
+
+/* Calls say with what would be shown of each shadow. False: one does not load; say gets why. */
+bool mm_host_describe_shadows(const struct mm_host *, struct mm_say say);
 
 /* The listings. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_MAPS, MM_LIST_PROFILE,

@@ -147,17 +147,23 @@ static void doubt_once(void *self, const char *line)
 	d->say.line(d->say.self, line);
 }
 
-/* True: nothing is refused. */
-static bool check_all(const struct mm_owners *o, const struct mm_config *c, struct mm_say doubt, struct mm_fault *why)
+static struct mm_trusted_users trusted_of(const struct mm_owners *o, const struct mm_config *c)
 {
 	struct mm_trusted_users trusted = o->of_config;
-	struct mm_fault problem;
-	bool good = true;
 	mm_trusted_users_add(&trusted, geteuid());      /* after the rights are dropped: the user who serves */
 	if (c->user != NULL)
 		trust(&trusted, c->user);
 	for (size_t i = 0; i < c->owners.count; i++)
 		trust(&trusted, c->owners.items[i]);
+	return trusted;
+}
+
+/* True: nothing is refused. */
+static bool check_all(const struct mm_owners *o, const struct mm_config *c, struct mm_say doubt, struct mm_fault *why)
+{
+	struct mm_trusted_users trusted = trusted_of(o, c);
+	struct mm_fault problem;
+	bool good = true;
 	for (size_t i = 0; good && i < c->milter_count; i++)
 		good = check_milter(o, &c->milters[i], &trusted, doubt, why);
 	for (const char *const *module = mm_script_module_directories; good && *module != NULL; module++)
@@ -189,6 +195,17 @@ bool mm_owners_check_config(const struct mm_owners *o, const char *file, struct 
 bool mm_owners_check(const struct mm_owners *o, const struct mm_config *c, struct mm_fault *why)
 {
 	return !o->is_on || check_all(o, c, silence, why);
+}
+
+bool mm_owners_check_shadow(const struct mm_owners *o, const struct mm_config *c, unsigned milter,
+	struct mm_fault *why)
+{
+	struct mm_trusted_users trusted = trusted_of(o, c);
+	const struct mm_config_strings *list = &c->milters[milter].shadow;
+	bool good = true;
+	for (size_t i = 0; o->is_on && good && i < list->count; i++)
+		good = check_scripts(o, list->items[i], &trusted, silence, why);
+	return good;
 }
 
 void mm_owners_describe(const struct mm_owners *o, const char *file, const struct mm_config *c, struct mm_say say)

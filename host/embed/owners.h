@@ -30,6 +30,8 @@ void mm_owners_begin(struct mm_owners *, bool serves, const char *const *command
 bool mm_owners_exist(const struct mm_config *, struct mm_fault *why);
 /* Is the configuration file safe to read? file NULL: yes. */
 bool mm_owners_check_config(const struct mm_owners *, const char *file, struct mm_fault *why);
+/* Are the scripts of a milter's shadow safe to load? */
+bool mm_owners_check_shadow(const struct mm_owners *, const struct mm_config *, unsigned milter, struct mm_fault *why);
 /* Are the scripts and the modules safe to load? */
 bool mm_owners_check(const struct mm_owners *, const struct mm_config *, struct mm_fault *why);
 /* Calls say, once for each doubt, for what is not refused; for the sockets' directories, too. */

@@ -15,6 +15,7 @@
 #include "io/listener.h"
 #include "io/worker.h"
 #include "moonmilter.h"
+#include "story/differences.h"
 #include "story/history.h"
 
 #include <sys/types.h>
@@ -40,6 +41,8 @@ struct mm_host {
 
 	/* the last messages: host.c */
 	struct mm_history     *history;         /* owned: each process has its mapping; NULL: none are kept */
+
+	struct mm_differences *differences;     /* owned: likewise */
 
 	/* filter.c */
 	struct mm_filtered    *filtered;        /* owned, one a milter; NULL: there are no filters in C */

@@ -449,7 +449,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mm_frame_init(&e.told, MM_PACKET_DATA_MAX_1M);
 	mm_frame_init(&e.said, MM_PACKET_DATA_MAX_1M);
 	struct mm_engine *engine = mm_engine_new(&shared, (struct mm_runtime){ &ops, &stub },
-		(struct mm_engine_owner){ &e, wake, report, fault, NULL, NULL }, &e.out);
+		(struct mm_engine_owner){ &e, wake, report, fault, NULL, NULL, NULL }, &e.out);
 	struct mm_buffer hello = { .size = 0 };
 	mm_mta_write_offer(&hello, &offer);
 	if (next(&in) % 8 != 0)

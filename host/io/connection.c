@@ -23,6 +23,7 @@ struct mm_connection {
 	struct mm_connection  *next, *previous;
 	struct mm_connection  *next_more, *previous_more;       /* of all->more_first; borrowed */
 	struct mm_engine      *engine;          /* owned */
+	struct mm_shadow      *shadow;          /* owned; NULL: it has none */
 	struct mm_record      *record;          /* owned; NULL: not recorded */
 	int                    fd;              /* owned; -1 when the MTA is gone while a last handler still runs */
 	bool                   is_tcp : 1;
@@ -128,6 +129,8 @@ static void connection_free(struct mm_connection *c)
 	mm_record_end(c->record);
 	mm_account_declare(c->account, &c->declared, 0);
 	mm_engine_free(c->engine);
+	if (c->shadow != NULL)
+		mm_shadow_leave(c->shadow);
 	mm_buffer_free(&c->unsent);
 	free(c);
 	if (all->on_close != NULL)
@@ -406,6 +409,8 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		/* only whole packets count: a peer that sends a byte a minute gets no more time for it */
 		if (mm_engine_pending(c->engine) < before + (size_t)n)
 			note_progress(c);
+		if (c->shadow != NULL)
+			mm_shadow_feed(c->shadow, c->all->read_buffer, (size_t)n);
 	}
 	c->is_feeding = false;
 	/* Sendmail writes macros and command as two packets. Its kernel holds back the second until ours acknowledges
@@ -465,6 +470,8 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 	mm_count_outcome(c->all->row, r);
 	if (c->all->logs_messages)
 		mm_log_outcome(c->all->log, c->all->profile, r);
+	if (c->shadow != NULL)
+		mm_shadow_report(c->shadow, r);
 }
 
 static void on_aside(void *self, const struct mm_outcome_report *r)
@@ -473,6 +480,15 @@ static void on_aside(void *self, const struct mm_outcome_report *r)
 	mm_tell_aside(c->all->desk, mm_engine_session(c->engine), r);
 	if (c->all->logs_messages)
 		mm_log_aside(c->all->log, r);
+	if (c->shadow != NULL)
+		mm_shadow_aside(c->shadow, r);
+}
+
+static void on_edits(void *self)
+{
+	struct mm_connection *c = self;
+	if (c->shadow != NULL)
+		mm_shadow_edits(c->shadow, mm_engine_session(c->engine));
 }
 
 static void on_fault(void *self, const struct mm_fault *why)
@@ -490,14 +506,15 @@ static void on_note(void *self, const char *text)
 /* ---- the beginning ---- */
 
 bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter,
-	struct mm_figures *figures, const struct mm_admitted *admitted, struct mm_runtime runtime)
+	struct mm_figures *figures, const struct mm_admitted *admitted, struct mm_runtime runtime,
+	const struct mm_shadow_of *shadow)
 {
 	struct mm_connection *c = calloc(1, sizeof *c);
 	if (c == NULL) {
 		close(fd);
 		return false;
 	}
-	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault, on_aside, on_note };
+	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault, on_aside, on_note, on_edits };
 	c->engine = mm_engine_new(&all->engines, runtime, owner, &all->out);
 	if (c->engine == NULL) {
 		free(c);
@@ -508,6 +525,9 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 		mm_engine_session(c->engine)->peer = strdup(peer);
 	mm_engine_session(c->engine)->milter = milter;
 	mm_engine_session(c->engine)->figures = figures;
+	if (shadow != NULL)
+		c->shadow = mm_shadow_open(shadow, mm_engine_session(c->engine),
+			mm_joint_wanted(mm_engine_runtime_session(c->engine)));
 	c->account = &mm_engine_session(c->engine)->account;
 	c->all = all;
 	c->fd = fd;

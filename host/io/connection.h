@@ -9,6 +9,7 @@
 #include "task/profile.h"
 #include "io/admission.h"
 #include "io/recorder.h"
+#include "io/shadow.h"
 
 struct mm_connection;
 
@@ -46,10 +47,12 @@ struct mm_connections {
 bool mm_connections_init(struct mm_connections *, void *loop, struct mm_log *);
 void mm_connections_free(struct mm_connections *);
 /* Takes fd, a connected non-blocking socket; peer is the MTA's address, borrowed, or NULL; milter is for log lines,
- * borrowed as long as the connection lasts, or NULL; so are figures. False: out of memory, fd is closed, on_close is
+ * borrowed as long as the connection lasts, or NULL; so are figures; shadow: NULL, or what the connection's shadow
+ * needs, and then runtime is a joint one. False: out of memory, fd is closed, on_close is
  * not called. */
 bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const char *milter,
-	struct mm_figures *figures, const struct mm_admitted *, struct mm_runtime runtime);
+	struct mm_figures *figures, const struct mm_admitted *, struct mm_runtime runtime,
+	const struct mm_shadow_of *shadow);
 /* Closes connections whose time is over; called every few seconds. False: there are more of them than one turn of the
  * loop may close; call it again soon. */
 bool mm_connections_sweep(struct mm_connections *);

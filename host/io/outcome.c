@@ -86,6 +86,8 @@ void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const 
 		mm_log_number(&line, "edits", r->edits);
 		mm_log_string(&line, "mta_kind", mm_mta_kind_name(r->mta));
 	}
+	if (r->session->is_canary)
+		mm_log_string(&line, "canary", "yes");
 	mm_log_seconds(&line, "seconds", r->seconds);
 	say_part(&line, "waited", r->waited);
 	if (m->busy > 0)

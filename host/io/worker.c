@@ -57,6 +57,7 @@ struct mm_worker {
 	struct mm_connections    connections;
 	uint64_t                 refusals_at_sweep;     /* for lack of memory (memory_held) */
 	unsigned                 pressed;       /* sweeps until the end of the pressure is logged; 0: there is none */
+	struct mm_next          *next;          /* owned; NULL: milters have no shadows */
 	struct mm_generation   **current;       /* owned references, one a milter; NULL before the first commit */
 	struct mm_generation   **prepared;      /* owned references */
 	unsigned                 loading;       /* milters of `prepared` that are loaded */
@@ -219,10 +220,14 @@ static bool is_my_turn(void *self)
 	return o->census == NULL || mm_census_is_my_turn(o->census, o->row);
 }
 
-static struct mm_runtime runtime_of(const struct mm_worker *w, unsigned milter)
+struct mm_runtime mm_worker_runtime(struct mm_worker *w, unsigned milter, const struct mm_shadow_of **shadow)
 {
-	return w->options.runtime != NULL ? w->options.runtime(w->options.self, milter)
+	struct mm_runtime runtime = w->options.runtime != NULL ? w->options.runtime(w->options.self, milter)
 		: mm_generation_runtime(w->current[milter]);
+	*shadow = NULL;
+	if (w->next != NULL)
+		mm_next_joins(w->next, milter, &runtime, shadow);
+	return runtime;
 }
 
 static void take_connection(void *self, int fd, const struct mm_peer *peer)
@@ -236,14 +241,16 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 		return;
 	}
 	struct mm_admitted admitted;
+	const struct mm_shadow_of *shadow;
 	enum mm_admission_answer may = mm_admission_take(&w->admission, watch->listener, peer, &admitted);
 	if (may == MM_ADMISSION_TOO_MANY)
 		say_too_many(w, watch->milter, peer);
+	struct mm_runtime runtime = mm_worker_runtime(w, watch->milter, &shadow);
 	if (may != MM_ADMITTED) {
 		close(fd);
 	} else if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL,
 		milter_in_log(w, watch->milter), w->figures[watch->milter], &admitted,
-		runtime_of(w, watch->milter))) {
+		runtime, shadow)) {
 		mm_admission_give_back(&w->admission, &admitted);
 		may = MM_ADMISSION_NO_MEMORY;
 	}
@@ -313,11 +320,19 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }
 
+static struct mm_generation *shadows_of(const struct mm_worker *w)
+{
+	return w->next != NULL ? mm_next_shadows(w->next) : NULL;
+}
+
 /* ---- collects garbage while there is nothing else to do ---- */
 
 static struct mm_generation *with_garbage(const struct mm_worker *w)
 {
 	for (struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
+		if (mm_memory_wants_rest(g))
+			return g;
+	for (struct mm_generation *g = shadows_of(w); g != NULL; g = mm_generation_next(g))
 		if (mm_memory_wants_rest(g))
 			return g;
 	return NULL;
@@ -389,6 +404,7 @@ static void free_parts(struct mm_worker *w)
 	mm_connections_free(&w->connections);
 	mm_admission_free(&w->admission);
 	mm_worker_discard(w);
+	mm_next_free(w->next);
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
 	mm_tables_free(w->tables);              /* after the scripts that use them */
@@ -462,6 +478,18 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	return true;
 }
 
+static bool make_next(struct mm_worker *w)
+{
+	const struct mm_worker_options *o = &w->options;
+	struct mm_next_settings settings = {
+		.loop = o->loop, .log = o->log, .differences = o->differences, .profile = &w->profile,
+		.meters = o->meters, .figures = w->figures, .milter_names = o->milter_names,
+		.milter_count = o->milter_count, .id_prefix = w->connections.engines.id_prefix,
+	};
+	w->next = mm_next_new(&settings);
+	return w->next != NULL;
+}
+
 static void start_watchers(struct mm_worker *w)
 {
 	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
@@ -492,6 +520,11 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 		return NULL;
 	}
 	name_sessions(w);
+	if (o->differences != NULL && !make_next(w)) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+		free_parts(w);
+		return NULL;
+	}
 	start_watchers(w);
 	return w;
 }
@@ -524,7 +557,16 @@ static void finish_preparing(struct mm_worker *w, bool ok, const struct mm_fault
 	w->is_preparing = false;
 	if (!ok)
 		release_all(w, &w->prepared);
+	if (!ok && w->next != NULL)
+		mm_next_discard(w->next);
 	w->done(w->done_self, ok, why);
+}
+
+/* All that serves is loaded; so is what comes next, or it cannot be. */
+static void on_next_loaded(void *self)
+{
+	static const struct mm_fault none = { .class = MM_FAULT_NONE };
+	finish_preparing(self, true, &none);
 }
 
 static void on_loaded(void *self, bool ok, const struct mm_fault *why)
@@ -541,14 +583,43 @@ static void on_loaded(void *self, bool ok, const struct mm_fault *why)
 
 static void load_next(struct mm_worker *w)
 {
-	static const struct mm_fault none = { .class = MM_FAULT_NONE };
-	if (w->loading == w->options.milter_count)
-		finish_preparing(w, true, &none);
+	if (w->loading == w->options.milter_count && w->next != NULL)
+		mm_next_load(w->next, on_next_loaded, w);
+	else if (w->loading == w->options.milter_count)
+		on_next_loaded(w);
 	else
 		mm_generation_load(w->prepared[w->loading], on_loaded, w);
 }
 
-void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *options,
+/* What the worker lends to the scripts of a milter. */
+static void lend(struct mm_worker *w, struct mm_generation_settings *s, unsigned milter)
+{
+	s->clock = &w->clock;
+	s->dns = w->dns;
+	s->children = &w->children;
+	s->stores = w->stores;
+	s->tables = w->tables;
+	s->desk = w->desk;
+	s->tracer = &w->tracer;
+	s->meters = w->options.meters;
+	s->figures = w->figures[milter];
+	s->log = w->options.log;
+	s->all = &w->scripts;
+	s->memory = &w->memory;
+	s->held = &w->connections.engines.held;
+	s->profile = &w->profile;
+}
+
+static void prepare_next(struct mm_worker *w, struct mm_next_order *next)
+{
+	for (unsigned i = 0; i < w->options.milter_count; i++) {
+		lend(w, &next[i].shadow.settings, i);
+		lend(w, &next[i].canary.settings, i);
+	}
+	mm_next_prepare(w->next, next);
+}
+
+void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *options, struct mm_next_order *next,
 	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
 {
 	struct mm_fault why;
@@ -564,26 +635,15 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 	}
 	for (unsigned i = 0; i < w->options.milter_count; i++) {
 		struct mm_generation_options o = options[i];
-		o.settings.clock = &w->clock;
-		o.settings.dns = w->dns;
-		o.settings.children = &w->children;
-		o.settings.stores = w->stores;
-		o.settings.tables = w->tables;
-		o.settings.desk = w->desk;
-		o.settings.tracer = &w->tracer;
-		o.settings.meters = w->options.meters;
-		o.settings.figures = w->figures[i];
-		o.settings.log = w->options.log;
-		o.settings.all = &w->scripts;
-		o.settings.memory = &w->memory;
-		o.settings.held = &w->connections.engines.held;
-		o.settings.profile = &w->profile;
+		lend(w, &o.settings, i);
 		w->prepared[i] = mm_generation_new(&o, &why);
 		if (w->prepared[i] == NULL) {
 			finish_preparing(w, false, &why);
 			return;
 		}
 	}
+	if (w->next != NULL && next != NULL)
+		prepare_next(w, next);
 	load_next(w);
 }
 
@@ -592,6 +652,8 @@ static void retire_current(struct mm_worker *w)
 {
 	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
 		mm_generation_retire(w->current[i]);
+	if (w->current != NULL && w->next != NULL)
+		mm_next_retire(w->next);
 }
 
 void mm_worker_commit(struct mm_worker *w)
@@ -600,6 +662,8 @@ void mm_worker_commit(struct mm_worker *w)
 	release_all(w, &w->current);    /* sessions keep theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
+	if (w->next != NULL)
+		mm_next_commit(w->next, w->current[0]->settings.number);
 	mm_turns_measure(&w->turns);
 	mm_generation_begin_serving(w->current[0]);
 }
@@ -608,6 +672,8 @@ void mm_worker_discard(struct mm_worker *w)
 {
 	if (w->prepared != NULL && w->is_preparing && w->loading < w->options.milter_count)
 		mm_generation_stop_loading(w->prepared[w->loading]);
+	if (w->next != NULL)
+		mm_next_discard(w->next);
 	w->is_preparing = false;
 	release_all(w, &w->prepared);
 }
@@ -665,6 +731,8 @@ void mm_worker_tune(struct mm_worker *w, const struct mm_worker_limits *limits)
 	w->admission.max_per_mta = limits->max_sessions_per_mta;
 	look_at_room(w);
 	w->connections.engines.held.limit = limits->held;
+	if (w->next != NULL)
+		mm_next_tune(w->next, limits->held);
 }
 
 void mm_worker_allow(struct mm_worker *w, unsigned milter, const struct mm_network *networks, size_t count)
@@ -727,6 +795,8 @@ uint64_t mm_worker_lua_bytes(const struct mm_worker *w)
 	uint64_t bytes = 0;
 	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
 		bytes += mm_generation_bytes(g);
+	for (const struct mm_generation *g = shadows_of(w); g != NULL; g = mm_generation_next(g))
+		bytes += mm_generation_bytes(g);
 	return bytes;
 }
 
@@ -736,7 +806,8 @@ unsigned mm_worker_older_sessions(const struct mm_worker *w)
 	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g)) {
 		bool is_current = false;
 		for (unsigned i = 0; i < w->options.milter_count; i++)
-			is_current |= g == mm_worker_generation(w, i) || g == mm_worker_prepared(w, i);
+			is_current |= g == mm_worker_generation(w, i) || g == mm_worker_prepared(w, i)
+				|| (w->next != NULL && g == mm_next_canary(w->next, i));
 		if (!is_current)
 			count += mm_generation_session_count(g);
 	}
@@ -759,6 +830,8 @@ void mm_worker_list_generations(const struct mm_worker *w, struct mm_say say)
 {
 	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
 		mm_generation_list(g, say);
+	for (const struct mm_generation *g = shadows_of(w); g != NULL; g = mm_generation_next(g))
+		mm_generation_list(g, say);
 }
 
 void mm_worker_list_maps(const struct mm_worker *w, struct mm_say say)
@@ -769,6 +842,11 @@ void mm_worker_list_maps(const struct mm_worker *w, struct mm_say say)
 bool mm_worker_trace(struct mm_worker *w, const struct mm_trace_filter *filter, enum mm_story_redact redact, int fd)
 {
 	return mm_tracer_add(&w->tracer, filter, redact, fd);
+}
+
+struct mm_next *mm_worker_next(const struct mm_worker *w)
+{
+	return w->next;
 }
 
 struct mm_desk *mm_worker_desk(struct mm_worker *w)

@@ -9,6 +9,7 @@
 #include "base/figures.h"
 #include "base/say.h"
 #include "io/connection.h"
+#include "io/next.h"
 #include "async/dns.h"
 #include "base/network.h"
 #include "task/profile.h"
@@ -24,6 +25,7 @@ struct mm_worker_options {
 	struct mm_census          *census;              /* borrowed; NULL: no other workers to share connections with */
 	struct mm_census_row      *row;                 /* this worker's; borrowed */
 	unsigned                   milter_count;
+	struct mm_differences     *differences;         /* borrowed; NULL: milters have no shadows */
 	struct mm_history         *history;             /* borrowed; NULL: what happens to messages is not told */
 	unsigned                   writer;              /* which of its writers this worker is, from 1 */
 	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
@@ -52,9 +54,10 @@ bool mm_worker_set_dns(struct mm_worker *, const struct mm_dns_settings *, struc
 /* Closes everything; sessions get no further events. */
 void mm_worker_free(struct mm_worker *);
 
-/* Loads a new generation, with one mm_generation_options for each milter. Calls done once, during this call or later.
- * Only one load at a time. */
-void mm_worker_prepare(struct mm_worker *, const struct mm_generation_options *options,
+/* Loads a new generation, with one mm_generation_options for each milter; `next`, one for each milter or NULL, has what
+ * comes next, and whether that loads decides nothing. Calls done once, during this call or later. Only one load at a
+ * time. */
+void mm_worker_prepare(struct mm_worker *, const struct mm_generation_options *options, struct mm_next_order *next,
 	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
 /* The prepared generation becomes current. */
 void mm_worker_commit(struct mm_worker *);
@@ -62,6 +65,11 @@ void mm_worker_discard(struct mm_worker *);             /* allowed while it stil
 /* The current generation of a milter, or the prepared one when there is none yet; NULL: none. Borrowed. */
 struct mm_generation *mm_worker_generation(const struct mm_worker *, unsigned milter);
 struct mm_generation *mm_worker_prepared(const struct mm_worker *, unsigned milter);
+
+/* BORROWED; NULL: milters have no shadows. */
+struct mm_next *mm_worker_next(const struct mm_worker *);
+/* The runtime for a new session of a milter; and what mm_shadow_open() needs for it, or NULL. */
+struct mm_runtime mm_worker_runtime(struct mm_worker *, unsigned milter, const struct mm_shadow_of **shadow);
 
 /* Serves connections of a listening descriptor (borrowed) with a milter's scripts. */
 bool mm_worker_watch(struct mm_worker *, unsigned milter, int fd, struct mm_fault *why);

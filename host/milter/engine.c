@@ -322,6 +322,8 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 		if (mta == MM_MTA_UNKNOWN && mm_edits_have_positions(m))
 			note(e, NOTE_KIND, "neither Postfix nor Sendmail by its macros (v): inserted fields get the "
 				"positions that the protocol gives them");
+		if (e->owner.edits != NULL)
+			e->owner.edits(e->owner.self);
 		mm_edits_write(m, &e->session.grants, mta, e->out);
 		e->result_edits = m->edits.count;
 	}
@@ -1401,6 +1403,11 @@ enum mm_stage mm_engine_waits_at(const struct mm_engine *e, double *since)
 {
 	*since = e->waiting_since;
 	return e->is_waiting && e->todo_count > 0 ? (enum mm_stage)e->todo[0] : MM_STAGE_COUNT;
+}
+
+void *mm_engine_runtime_session(struct mm_engine *e)
+{
+	return e->runtime_session;
 }
 
 struct mm_session *mm_engine_session(struct mm_engine *e)

@@ -88,6 +88,8 @@ struct mm_engine_owner {
 	/* What this MTA does differently from Postfix and Sendmail, or cannot do, and what that means here: for a log
 	 * line, once a connection; may be NULL */
 	void (*note)(void *self, const char *text);
+	/* The edits of the session's message are about to be sent; may be NULL */
+	void (*edits)(void *self);
 };
 
 /* Replies are appended to out, which is BORROWED. NULL: out of memory. */
@@ -138,5 +140,6 @@ const char *mm_engine_answered_by(const struct mm_engine *);
 enum mm_stage mm_engine_waits_at(const struct mm_engine *, double *since);
 struct mm_session *mm_engine_session(struct mm_engine *);       /* borrowed */
 const struct mm_session *mm_engine_facts(const struct mm_engine *);     /* the same, to look at */
+void *mm_engine_runtime_session(struct mm_engine *);    /* what runtime.ops->open() has given; borrowed */
 
 #endif

@@ -48,6 +48,7 @@ struct mm_session {
 	uint32_t           text_bytes;          /* of host, address and helo */
 	struct mm_macros   macros;              /* sets from mail on belong to the message */
 	uint64_t           message_count;       /* messages opened */
+	bool               is_canary;           /* the scripts that come next decide (io/joint.h) */
 
 	/* one message: cleared by mm_session_end_message() */
 	struct mm_message *message;             /* owned; NULL when none is open */

@@ -6,6 +6,8 @@
 #include "story/trace.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <time.h>
@@ -177,6 +179,60 @@ static void answer_trace(struct mm_answers *a, struct mm_control_client *client,
 		mm_control_client_give(client, ends[0]);
 	close(ends[0]);
 	mm_control_client_end(client, ok ? EX_OK : EX_TEMPFAIL, ok ? NULL : "too many traces are under way");
+}
+
+/* "on" and "off", of one milter or of all. False: there is no such milter, or none has a shadow. */
+static bool switch_shadow(struct mm_differences *d, const char *milter, bool is_on)
+{
+	bool has_any = false;
+	for (unsigned i = 0; i < d->row_count; i++) {
+		if (milter[0] != '\0' && strcmp(d->rows[i].milter, milter) != 0)
+			continue;
+		if (d->rows[i].state == MM_SHADOW_ABSENT)
+			continue;
+		mm_differences_switch(d, i, is_on);
+		has_any = true;
+	}
+	return has_any;
+}
+
+static void give_text(struct mm_control_client *client, const struct mm_buffer *text)
+{
+	int listing_fd = mm_listing_open();
+	bool ok = !text->failed && listing_fd >= 0 && write(listing_fd, text->bytes, text->size) == (ssize_t)text->size;
+	if (ok)
+		mm_control_client_give(client, listing_fd);
+	if (listing_fd >= 0)
+		close(listing_fd);
+	mm_control_client_end(client, ok ? EX_OK : EX_OSERR, ok ? NULL : "out of memory or descriptors for the answer");
+}
+
+/* "show JSON|TEXT COUNT", "explain JSON|TEXT ID", "on MILTER", "off MILTER", with tabs in between. */
+static void answer_shadow(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	struct mm_differences *d = mm_host_differences(a->host);
+	struct mm_buffer text = { 0 };
+	char words[256], *rest = words;
+	snprintf(words, sizeof words, "%s", argument);
+	const char *verb = strsep(&rest, "\t"), *second = rest != NULL ? strsep(&rest, "\t") : "";
+	const char *third = rest != NULL ? rest : "";
+	bool is_json = strcmp(second, "json") == 0;
+	if (d == NULL) {
+		mm_control_client_end(client, EX_UNAVAILABLE, "this host has no shadows");
+	} else if (strcmp(verb, "show") == 0) {
+		mm_differences_show(d, is_json, (unsigned)strtoul(third, NULL, 10), &text);
+		give_text(client, &text);
+	} else if (strcmp(verb, "explain") == 0) {
+		mm_differences_explain(d, third, is_json, &text);
+		give_text(client, &text);
+	} else if (strcmp(verb, "on") == 0 || strcmp(verb, "off") == 0) {
+		bool ok = switch_shadow(d, second, verb[1] == 'n');
+		mm_control_client_end(client, ok ? EX_OK : EX_UNAVAILABLE, ok ? NULL
+			: "no such milter has a shadow; moonmilter ctl shadow lists them");
+	} else {
+		mm_control_client_end(client, EX_USAGE, "shadow: write show, explain, on or off");
+	}
+	mm_buffer_free(&text);
 }
 
 static void answer_profile(struct mm_answers *a, struct mm_control_client *client, const char *argument)

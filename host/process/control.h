@@ -30,6 +30,7 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 	X(events,      NULL,      ITEMS,   "a line for each sink of events: how many wait, since when, sent, dropped") \
 	X(history,     NULL,      NOTES,   "the last messages: who, when, the verdict and who decided") \
 	X(trace,       "WHICH",   NOTES,   "watch sessions live: packets, handlers, waits, edits, verdicts, log") \
+	X(shadow,      "REQUEST", NOTES,   "what the scripts of `shadow` would change; shadow off stops them") \
 	X(profile,     "REQUEST", NOTES,   "what each handler costs, or each line")
 
 enum mm_request {

@@ -363,6 +363,11 @@ static int check(const struct arguments *a)
 	if (!mm_host_start(host, &error))
 		return fail(host, &error);
 	mm_host_describe(host, say_line, stdout);
+	if (!mm_host_describe_shadows(host, (struct mm_say){ say_line, stdout })) {
+		printf("moonmilter: the scripts load, but those of a shadow do not\n");
+		mm_host_free(host);
+		return EX_CONFIG;
+	}
 	mm_host_describe_doubts(host, (struct mm_say){ say_doubt, stdout });
 	unsigned warnings = mm_host_describe_findings(host, (struct mm_say){ say_finding, stdout });
 	printf("moonmilter: all scripts load\n");

@@ -251,7 +251,9 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 static void make_host_object(lua_State *L, struct mm_generation *g, const struct mm_value *settings)
 {
 	lua_newtable(L);
-	lua_pushstring(L, g->settings.milter_name);
+	/* a shadow is named after its milter, which has no "." in its name (io/next.c) */
+	const char *name = g->settings.milter_name;
+	lua_pushlstring(L, name, g->settings.shadow_row > 0 ? strcspn(name, ".") : strlen(name));
 	lua_setfield(L, -2, "name");
 	lua_pushliteral(L, MM_VERSION);
 	lua_setfield(L, -2, "version");

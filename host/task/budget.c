@@ -124,6 +124,8 @@ static void note_place(const struct mm_task *t)
 	at->session[0] = at->queue_id[0] = at->sender[0] = '\0';
 	if (whose.session != NULL)
 		note_session(at, whose.session->facts);
+	at->shadow = t->generation->settings.shadow_row;
+	at->generation = (uint32_t)t->generation->settings.number;
 	copy_text(at->handler, sizeof at->handler, handler, strlen(handler));
 	copy_text(at->script, sizeof at->script, script, strlen(script));
 	mm_census_set(at->is_set, 1);
@@ -137,6 +139,7 @@ static void note_last_place(void)
 		note_place(budget.running);
 	} else if (budget.working != NULL && *budget.working != NULL) {
 		at->script[0] = at->handler[0] = '\0';
+		at->shadow = 0;
 		note_session(at, *budget.working);
 		mm_census_set(at->is_set, 1);
 	}

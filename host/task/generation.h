@@ -153,6 +153,8 @@ struct mm_generation_settings {
 	                                         * tempfail, or continue with what is kept */
 	bool                     lockstep;      /* answer every header event */
 	bool                     omits_home;    /* do not look for modules in ~/.luarocks */
+	unsigned                 shadow_row;    /* its milter's number, from 1, if it is a shadow, whose scripts must
+	                                         * have no effect; 0: it is none */
 	bool                     reads_all_keys;        /* large tables of private keys, too (check --keys) */
 	unsigned long            number;        /* counts from 1; grows with each reload */
 	struct mm_worker_memory *memory;        /* borrowed; NULL: no limits */
