@@ -283,6 +283,14 @@ return {
       return w:count "above the limit" >= 20 and w:deaths() >= 3 and w:count '"event":"reload"[^\n]*"ok"' >= 3
         and counts.torn(w:shared "store dump tally", w:workers()) >= 1
     end },
+  { name = "while a shadow would change everything, workers are killed and scripts reloaded", seconds = 3,
+    kinds = EVERY_KIND, stages = "mail,rcpt,eom", every = 0.2,
+    arguments = { "--workers=3", "--shadow=spec/ledger/shadow.lua", "--cpu_slice=0.1" }, strike = reload_and_kill,
+    enough = function(w)
+      return w:deaths() >= 3 and w:count '"event":"reload"[^\n]*"ok"' >= 3
+        and w:count '"event":"shadow"[^\n]*"differs":"verdict"' >= 3
+        and w:count '"event":"shadow"[^\n]*"differs":"error"' >= 1
+    end },
   { name = "while broken scripts are loaded", is_free = true, seconds = 1, kinds = EVERY_KIND,
     stages = "eom", every = 0.05, arguments = { "--cpu_session=0.5", "--hang_timeout=1" }, strike = reload_broken,
     enough = function(w) return (w.seen.refused or 0) >= #BROKEN end },

@@ -9,6 +9,7 @@ local tree = require "spec.lint.tree"
 
 local may_include_ev = {
   ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/acceptor"] = true, ["io/worker"] = true,
+  ["io/shadow"] = true,
   ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true, ["embed/wake"] = true, ["embed/host"] = true,
 }
 local open_only_inside = { ["embed/parts"] = true } -- the parts of a host

@@ -73,7 +73,7 @@ local silent = {
   -- a script's words, checked against a list or passed to the host
   "runtime.chunk.* runtime.coroutines.* runtime.edits.* runtime.entry.* runtime.environment.* runtime.loader.*",
   "runtime.macros.* runtime.members.* runtime.modules.* runtime.options.* runtime.plan.* runtime.script.*",
-  "runtime.prompt.* runtime.lookup.* runtime.settings.* store.* limit.* greylist.* metric.*",
+  "runtime.prompt.* runtime.shadow.* runtime.lookup.* runtime.settings.* store.* limit.* greylist.* metric.*",
   -- a script's options and values; of a receiver's answer, which http bounds, a few words and a field of 64 bytes
   "event.* event_Sink:* net.receiver.* net.receiver_Web:* net.receiver_File:* net.receiver_Stream:*",
   -- the source of a script, which is trusted
