@@ -56,6 +56,8 @@ bool mm_macros_lookup(const struct mm_macros *m, struct mm_text wanted, struct m
 {
 	wanted = mm_macro_bare(wanted);
 	for (int set = MM_MACRO_SET_COUNT - 1; set >= 0; set--) {
+		if (m->sets[set].size == 0)     /* an empty one may have no bytes to point at */
+			continue;
 		const char *at = (const char *)m->sets[set].bytes, *end = at + m->sets[set].size;
 		while (at < end) {
 			struct mm_text name = { at, strnlen(at, (size_t)(end - at)) };
