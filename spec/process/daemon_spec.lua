@@ -62,6 +62,12 @@ describe("a daemon", function()
     describe("with workers=" .. workers, function()
       local option = "--workers=" .. workers
 
+      it("opens its sockets with the configured backlog", function()
+        assert.equal(0, (select(2, start(option .. " --backlog=7"))))
+        -- the column Send-Q of a listening socket
+        assert.matches("^LISTEN +0 +7 ", process.run(("ss -ltnH 'sport = :%d'"):format(port)))
+      end)
+
       it("serves in a session of its own when the command ends, without a terminal and the command's descriptors",
         function()
         local text, status = start(option)
