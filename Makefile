@@ -269,14 +269,18 @@ $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/test/library.a
 
 # ---- serve, test ----
 
+# As many compilers as there are processors, unless -j says otherwise.
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
 run: packages-build
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(PARALLEL) all
 	$(BUILD)/moonmilter run -s $(LISTEN) --watch --state_dir=$(abspath $(BUILD))/state scripts/
 
 # Every spec, including those with real MTAs (they need root; without it they are skipped and reported as such).
 test: packages-build packages-test packages-browser
 	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
-	@$(MAKE) --no-print-directory all lint
+	@$(MAKE) --no-print-directory $(PARALLEL) all
+	@$(MAKE) --no-print-directory lint
 	@spec/run $(SPECS)
 
 check: test
@@ -310,9 +314,9 @@ lint: packages-build packages-test
 	@luajit spec/lint/sections.lua
 	@luajit spec/lint/patterns.lua
 	@luacheck -q --no-color lua spec examples scripts
-	@$(MAKE) --no-print-directory WERROR=-Werror BUILD=build/strict objects
+	@$(MAKE) --no-print-directory $(PARALLEL) WERROR=-Werror BUILD=build/strict objects
 	@if command -v clang >/dev/null; then \
-		$(MAKE) --no-print-directory WERROR=-Werror CC=clang BUILD=build/clang objects; fi
+		$(MAKE) --no-print-directory $(PARALLEL) WERROR=-Werror CC=clang BUILD=build/clang objects; fi
 
 objects: $(LIBRARY_OBJECTS) $(PROGRAM_OBJECTS)
 
