@@ -1083,7 +1083,7 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 /* ---- further fields without leaving the runtime ---- */
 
 /* After a field whose verdict is continue, and with nothing special at hand, there is nothing to be done but to take
- * the next one. */
+ * the next one. Whether somebody watches the session was decided with the packet before it. */
 static bool can_go_further(const struct mm_engine *e)
 {
 	return e->why != NULL && e->why->class == MM_FAULT_NONE && e->is_waiting && !e->is_ending
@@ -1091,7 +1091,8 @@ static bool can_go_further(const struct mm_engine *e)
 		&& e->session.message != NULL && e->session.grants.quiet & MM_STAGE_BIT(header)
 		&& e->held.kind == MM_VERDICT_continue && e->shortage == 0 && !e->is_refused && !e->has_mail_macros
 		&& e->turn_left >= 2 && (e->turn_ends == 0 || *e->shared->busy <= e->turn_ends)
-		&& (e->session.seed == 0 || !mm_poison_is_any(e->shared->poison)) && e->shared->observer == NULL;
+		&& (e->session.seed == 0 || !mm_poison_is_any(e->shared->poison))
+		&& (e->shared->observer == NULL || e->session.traced == 0);
 }
 
 /* The next packet when it is a field. Postfix sends macros before each, which nobody keeps (macro.h): they are passed
