@@ -83,14 +83,18 @@ static enum MHD_Result show(struct serving *s, struct MHD_Connection *c)
 static enum MHD_Result on_request(void *self, struct MHD_Connection *c, const char *url, const char *method,
 	const char *version, const char *upload, size_t *upload_size, void **request)
 {
+	static char seen;
 	(void)version;
 	(void)upload;
-	(void)request;
 	if (*upload_size > 0 || MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding") != NULL
 	    || MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length") != NULL)
 		return MHD_NO;
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		return say(c, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+	if (*request == NULL) {
+		*request = &seen;       /* MHD closes the connection after an answer at the first call */
+		return MHD_YES;
+	}
 	if (strcmp(url, "/metrics") == 0)
 		return show(self, c);
 	if (strcmp(url, "/") == 0)

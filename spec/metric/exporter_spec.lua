@@ -76,6 +76,23 @@ describe("a host with metrics", function()
     assert.equal(200, (get()))
   end)
 
+  it("answers several requests over one connection", function()
+    start(0)
+    local s = assert(socket.connect("127.0.0.1", port))
+    s:settimeout(5)
+    for _ = 1, 3 do
+      s:send "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+      assert.equal("HTTP/1.1 200 OK", s:receive "*l")
+      local size
+      for line in function() return s:receive "*l" end do
+        size = line:match "^Content%-Length: (%d+)" or size
+        if line == "" then break end
+      end
+      assert.matches("^moonmilter: the metrics", s:receive(tonumber(size)))
+    end
+    s:close()
+  end)
+
   it("starts the process again when it is killed, and ends it with itself", function()
     start(1)
     assert.equal(200, (get()))
