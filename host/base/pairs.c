@@ -7,7 +7,7 @@ static const char *const reserved[] = {
 	"time", "level", "event", "text", "error", "is_cut", "fields_lost",
 	"milter", "session", "message", "queue_id", "verdict", "stage", "aborted", "reply", "decided_by", "client",
 	"from", "to", "helo", "recipients", "refused", "edits", "mta", "mta_kind", "seconds", "waited", "computed",
-	"script", "handler", "generation", "pid", "host", "subject",
+	"script", "handler", "generation", "pid", "host", "subject", "canary",
 };
 
 bool mm_pairs_is_name(struct mm_text name)
