@@ -110,6 +110,11 @@ void mm_buffer_consume(struct mm_buffer *b, size_t n)
 	b->size -= n;
 }
 
+bool mm_buffer_print(const struct mm_buffer *b, FILE *to)
+{
+	return b->size == 0 || fwrite(b->bytes, 1, b->size, to) == b->size;
+}
+
 void mm_buffer_trim(struct mm_buffer *b, size_t keep)
 {
 	if (b->size == 0 && b->capacity > keep)

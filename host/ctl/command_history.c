@@ -162,7 +162,7 @@ static int ask(struct asked *a)
 
 static void print(struct mm_buffer *out)
 {
-	fwrite(out->bytes, 1, out->size, stdout);
+	mm_buffer_print(out, stdout);
 	mm_buffer_clear(out);
 }
 

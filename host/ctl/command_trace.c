@@ -155,7 +155,7 @@ static enum mm_paint paint_of(const struct mm_trace_line *l)
 
 static void print(struct tracing *t)
 {
-	fwrite(t->out.bytes, 1, t->out.size, stdout);
+	mm_buffer_print(&t->out, stdout);
 	mm_buffer_clear(&t->out);
 }
 

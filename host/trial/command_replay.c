@@ -48,7 +48,7 @@ static void show(const struct replaying *re, const char *path, const struct mm_r
 	if (!re->is_json)
 		printf("%s== record %s\n", re->files > 0 ? "\n" : "", path);
 	mm_recorded_show(record, re->is_json, &out);
-	fwrite(out.bytes, 1, out.size, stdout);
+	mm_buffer_print(&out, stdout);
 	mm_buffer_free(&out);
 }
 

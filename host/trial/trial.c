@@ -81,8 +81,8 @@ static void print(const struct mm_trial *t, struct mm_buffer *b)
 {
 	if (b->failed)
 		mm_trial_fail(t, 0, "out of memory");
-	else if (b->size > 0)                   /* an empty one has no bytes to point at */
-		fwrite(b->bytes, 1, b->size, stdout);
+	else
+		mm_buffer_print(b, stdout);
 	mm_buffer_free(b);
 }
 
@@ -226,7 +226,7 @@ static bool write_output(const struct mm_trial *t, const struct outcome *o)
 		return false;
 	struct mm_buffer out = { .size = 0 };
 	mm_mail_file_write(&o->edited, &out);
-	bool ok = !out.failed && fwrite(out.bytes, 1, out.size, f) == out.size;
+	bool ok = !out.failed && mm_buffer_print(&out, f);
 	ok = (is_stdout ? fflush(f) : fclose(f)) == 0 && ok;
 	mm_buffer_free(&out);
 	if (!ok)
