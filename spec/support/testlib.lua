@@ -1,7 +1,9 @@
 --- The host's C, for specs: declarations read from its own headers, functions from the test build of its objects.
 -- Headers go through the C preprocessor with our own includes only; LuaJIT knows the names that they take from the
--- system (bool, size_t, uint8_t, …).
+-- system (bool, size_t, uint8_t, …), and FILE from here.
 local ffi = require "ffi"
+
+if not pcall(ffi.typeof, "FILE") then ffi.cdef "typedef struct _IO_FILE FILE;" end
 
 local testlib = {}
 
