@@ -410,10 +410,12 @@ FUZZ ?= $(filter-out replay_corpus watch,$(patsubst host/fuzz/%.c,%,$(wildcard h
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=undefined -DMM_FUZZER -Ihost
 
-.PHONY: fuzz fuzz-quick fuzz-build corpus libs
-# the other libraries of a program that links with the static library
+.PHONY: fuzz fuzz-quick fuzz-build corpus libs program-libs
+# the other libraries of a program that links with the static library, and of one with the objects of our program
 libs:
 	@echo $(LIBS)
+program-libs:
+	@echo $(LIBS) $(PROGRAM_LIBS)
 
 fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) spec/fuzz/run $(FUZZ)

@@ -27,7 +27,7 @@ describe("fuzz corpus", function()
       local program = os.tmpname()
       finally(function() os.remove(program) end)
       local status, output = run(("cc %s -o %s host/fuzz/%s.c %s/test/program.a %s/test/library.a $(make -s "
-        .. "libs)"):format(FLAGS, program, target, build, build))
+        .. "program-libs)"):format(FLAGS, program, target, build, build))
       assert.equal(0, status, output)
       status, output = run(("env -u LD_PRELOAD %s host/fuzz/corpus/%s"):format(program, target))
       assert.equal(0, status, output:sub(-2000))
