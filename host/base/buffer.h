@@ -33,8 +33,8 @@ void mm_buffer_append_u32(struct mm_buffer *, uint32_t value);          /* big-e
 void mm_buffer_append_text(struct mm_buffer *, const void *bytes, size_t n);
 /* Drops the first n bytes (n <= size) by moving the rest down. */
 void mm_buffer_consume(struct mm_buffer *, size_t n);
-/* Writes all of it to a stream; an empty buffer has no bytes that fwrite could be given. False: not all was written, and
- * errno is set. */
+/* Writes all of it to a stream; an empty buffer has no bytes that fwrite could be given. False: not all was written,
+ * and errno is set. */
 bool mm_buffer_print(const struct mm_buffer *, FILE *);
 /* Empty, memory kept. Does not clear failed. */
 static inline void mm_buffer_clear(struct mm_buffer *b) { b->size = 0; }
