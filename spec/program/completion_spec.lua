@@ -103,7 +103,7 @@ for _, shell in ipairs { "bash", "zsh", "fish" } do
       local requests = first_words(output(program .. " ctl --help"), "\n  (%l%l+) [^\n]*")
       assert.is_true(#requests > 8)
       assert.same(requests, offers("ctl", ""))
-      assert.same({ "sessions", "status", "stop", "store" }, offers("ctl", "--json", "s"))
+      assert.same({ "sessions", "shadow", "status", "stop", "store" }, offers("ctl", "--json", "s"))
     end)
 
     it("offers the options that the help of each command lists", function()
