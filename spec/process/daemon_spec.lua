@@ -136,7 +136,7 @@ describe("a daemon", function()
     assert_ends(pid)
     assert.equal(pid, number())
     port = process.free_port()
-    local text, status = run(words "--workers=1")
+    local text, status = start "--workers=1" -- ended with the spec, as run() would not
     assert.equal(0, status, text)
     assert.are_not.equal(pid, number())
     assert_serves()
