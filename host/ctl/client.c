@@ -163,3 +163,18 @@ int mm_ctl_ask(const struct mm_ctl_query *c, const char *request)
 	close(fd);
 	return status;
 }
+
+void mm_ctl_print_line(void *self, const char *text)
+{
+	(void)self;
+	puts(text);
+}
+
+void mm_ctl_print_listing(void *self, int descriptor)
+{
+	char bytes[8192];
+	off_t at = 0;
+	(void)self;
+	for (ssize_t n; (n = pread(descriptor, bytes, sizeof bytes, at)) > 0; at += n)
+		fwrite(bytes, 1, (size_t)n, stdout);
+}

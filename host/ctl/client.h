@@ -19,6 +19,10 @@ struct mm_ctl_query {
 	double      patience;           /* seconds for the whole answer; 0: as long as it takes */
 };
 
+/* `line` and `listing` of a query whose answer goes to standard output as it is; self is not used. */
+void mm_ctl_print_line(void *self, const char *text);
+void mm_ctl_print_listing(void *self, int descriptor);
+
 /* The socket's path when no configuration names one. */
 #define MM_CONTROL_DEFAULT_PATH   "/run/moonmilter/control.sock"
 

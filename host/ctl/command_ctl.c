@@ -82,21 +82,6 @@ static void print_help(FILE *to)
 		"now,\n78 the scripts do not load.\n");
 }
 
-static void print_line(void *self, const char *text)
-{
-	(void)self;
-	puts(text);
-}
-
-static void print_listing(void *self, int descriptor)
-{
-	char bytes[8192];
-	off_t at = 0;
-	(void)self;
-	for (ssize_t n; (n = pread(descriptor, bytes, sizeof bytes, at)) > 0; at += n)
-		fwrite(bytes, 1, (size_t)n, stdout);
-}
-
 static void keep_line(void *self, const char *text)
 {
 	mm_answer_line(self, text);
@@ -213,7 +198,8 @@ int mm_command_ctl(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	bool is_json = false;
-	struct mm_ctl_query client = { .name = "moonmilter ctl", .line = print_line, .listing = print_listing };
+	struct mm_ctl_query client = { .name = "moonmilter ctl", .line = mm_ctl_print_line,
+		.listing = mm_ctl_print_listing };
 	char request[900];
 	optind = 1;
 	opterr = 0;                     /* we report the fault below, once */

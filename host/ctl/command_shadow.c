@@ -25,26 +25,11 @@ static void print_help(FILE *to)
 		"Exit status: 0 done, 64 wrong words, 69 no host answers, or there is no such milter.\n", to);
 }
 
-static void print_line(void *self, const char *text)
-{
-	(void)self;
-	puts(text);
-}
-
-static void print_listing(void *self, int descriptor)
-{
-	char bytes[8192];
-	off_t at = 0;
-	(void)self;
-	for (ssize_t n; (n = pread(descriptor, bytes, sizeof bytes, at)) > 0; at += n)
-		fwrite(bytes, 1, (size_t)n, stdout);
-}
-
 void mm_shadow_explain(struct mm_ctl_query query, const char *id, bool is_json)
 {
 	char request[200];
-	query.line = print_line;
-	query.listing = print_listing;
+	query.line = mm_ctl_print_line;
+	query.listing = mm_ctl_print_listing;
 	fflush(stdout);
 	snprintf(request, sizeof request, "shadow explain\t%s\t%.100s", is_json ? "json" : "text", id);
 	mm_ctl_ask(&query, request);
@@ -74,7 +59,8 @@ int mm_command_shadow(int argc, char **argv)
 		{ "color", required_argument, NULL, 'C' }, { "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct mm_ctl_query query = { .name = "moonmilter ctl", .line = print_line, .listing = print_listing };
+	struct mm_ctl_query query = { .name = "moonmilter ctl", .line = mm_ctl_print_line,
+		.listing = mm_ctl_print_listing };
 	bool is_json = false;
 	unsigned long examples = EXAMPLES;
 	char *end = "";
