@@ -1,5 +1,6 @@
 #include "base/buffer.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +101,17 @@ void mm_buffer_append_text(struct mm_buffer *b, const void *bytes, size_t n)
 		memcpy(to, bytes, n);
 	to[n] = '\0';
 	b->size += n + 1;
+}
+
+void mm_buffer_format(struct mm_buffer *b, const char *format, ...)
+{
+	char text[1024];
+	va_list list;
+	va_start(list, format);
+	int size = vsnprintf(text, sizeof text, format, list);
+	va_end(list);
+	if (size > 0)
+		mm_buffer_append(b, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
 }
 
 void mm_buffer_consume(struct mm_buffer *b, size_t n)

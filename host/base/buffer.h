@@ -31,6 +31,8 @@ void mm_buffer_append_u8(struct mm_buffer *, uint8_t value);
 void mm_buffer_append_u32(struct mm_buffer *, uint32_t value);          /* big-endian, as on the wire */
 /* The n bytes and a NUL after them: a string as the wire writes it. */
 void mm_buffer_append_text(struct mm_buffer *, const void *bytes, size_t n);
+/* Appends as printf writes it, at most 1023 bytes. */
+void mm_buffer_format(struct mm_buffer *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Drops the first n bytes (n <= size) by moving the rest down. */
 void mm_buffer_consume(struct mm_buffer *, size_t n);
 /* Writes all of it to a stream; an empty buffer has no bytes that fwrite could be given. False: not all was written,

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <syslog.h>
@@ -749,26 +748,18 @@ void mm_config_free(struct mm_config *c)
 	*c = (struct mm_config){ 0 };
 }
 
-__attribute__((format(printf, 2, 3)))
-static void say(struct mm_buffer *out, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-	va_start(args, format);
-	int size = vsnprintf(text, sizeof text, format, args);
-	va_end(args);
-	mm_buffer_append(out, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
-
 bool mm_config_describe(struct mm_buffer *out)
 {
-	say(out, "-- moonmilter.conf: every key with its default. Relative paths start at this file's directory.\n");
-	say(out, "-- More milters in one host: milter.NAME = { listen = ..., scripts = ... }\n");
+	mm_buffer_format(out, "-- moonmilter.conf: every key with its default. Relative paths start at this file's "
+		"directory.\n");
+	mm_buffer_format(out, "-- More milters in one host: milter.NAME = { listen = ..., scripts = ... }\n");
 	for (size_t i = 0; i < KEY_COUNT; i++) {
 		char rule[256], preset[64];
-		say(out, "\n-- %s.\n-- %s%s.\n", keys[i].about, mm_config_key_rule(&keys[i], rule, sizeof rule),
+		mm_buffer_format(out, "\n-- %s.\n-- %s%s.\n", keys[i].about,
+			mm_config_key_rule(&keys[i], rule, sizeof rule),
 			keys[i].per_milter ? "; also in milter.NAME" : "");
-		say(out, "-- %s = %s\n", keys[i].name, mm_config_key_preset(&keys[i], preset, sizeof preset));
+		mm_buffer_format(out, "-- %s = %s\n", keys[i].name,
+			mm_config_key_preset(&keys[i], preset, sizeof preset));
 	}
 	return !out->failed;
 }

@@ -4,7 +4,6 @@
 #include "base/json.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,18 +204,6 @@ bool mm_differences_example(const struct mm_differences *d, unsigned n, struct m
 
 /* ---- for people ---- */
 
-static void say(struct mm_buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct mm_buffer *out, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-	va_start(args, format);
-	int size = vsnprintf(text, sizeof text, format, args);
-	va_end(args);
-	mm_buffer_append(out, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
-
 static const char *when(double at, char to[32])
 {
 	struct tm utc;
@@ -241,33 +228,33 @@ static void text_kinds(uint32_t kinds, struct mm_buffer *out)
 	for (int i = 0; i < MM_DIFFERENCE_COUNT; i++) {
 		if (!(kinds >> i & 1))
 			continue;
-		say(out, "%s%s", is_first ? "" : ",", mm_difference_name((enum mm_difference)i));
+		mm_buffer_format(out, "%s%s", is_first ? "" : ",", mm_difference_name((enum mm_difference)i));
 		is_first = false;
 	}
 }
 
 static void text_side(const char *name, const struct mm_difference_side *s, struct mm_buffer *out)
 {
-	say(out, "    %-6s %s", name, s->verdict);
+	mm_buffer_format(out, "    %-6s %s", name, s->verdict);
 	if (s->reply[0] != '\0')
-		say(out, " \"%s\"", s->reply);
+		mm_buffer_format(out, " \"%s\"", s->reply);
 	if (s->by[0] != '\0')
-		say(out, " by %s", s->by);
-	say(out, ", %.1f ms", s->us / 1e3);
+		mm_buffer_format(out, " by %s", s->by);
+	mm_buffer_format(out, ", %.1f ms", s->us / 1e3);
 	if (s->waited_us > 0)
-		say(out, " (waited %.1f)", s->waited_us / 1e3);
-	say(out, "\n");
+		mm_buffer_format(out, " (waited %.1f)", s->waited_us / 1e3);
+	mm_buffer_format(out, "\n");
 	if (s->edit[0] != '\0')
-		say(out, "           %s\n", s->edit);
+		mm_buffer_format(out, "           %s\n", s->edit);
 }
 
 static void text_example(const struct mm_difference_example *e, struct mm_buffer *out)
 {
 	char at[32];
-	say(out, "  %s %s from %s: ", when(e->at, at), e->queue_id[0] != '\0' ? e->queue_id : e->session,
+	mm_buffer_format(out, "  %s %s from %s: ", when(e->at, at), e->queue_id[0] != '\0' ? e->queue_id : e->session,
 		e->from[0] != '\0' ? e->from : "?");
 	text_kinds(e->kinds, out);
-	say(out, "\n");
+	mm_buffer_format(out, "\n");
 	text_side("live", &e->live, out);
 	text_side("shadow", &e->shadow, out);
 }
@@ -280,25 +267,26 @@ static double average_ms(uint64_t us, uint64_t n)
 static void text_row(const struct mm_differences_row *r, struct mm_buffer *out)
 {
 	char at[32];
-	say(out, "milter %s: shadow %s since %s", r->milter, state_of(r), when(r->since, at));
+	mm_buffer_format(out, "milter %s: shadow %s since %s", r->milter, state_of(r), when(r->since, at));
 	if (r->share > 0)
-		say(out, ", decides for %g%% of the clients (%llu messages)", r->share / 100.0,
+		mm_buffer_format(out, ", decides for %g%% of the clients (%llu messages)", r->share / 100.0,
 			(unsigned long long)r->canary);
-	say(out, "\n");
+	mm_buffer_format(out, "\n");
 	if (r->state == MM_SHADOW_FAILED)
-		say(out, "  not loaded: %s\n", r->failure);
+		mm_buffer_format(out, "  not loaded: %s\n", r->failure);
 	if (r->state == MM_SHADOW_KILLED)
-		say(out, "  a worker died while its scripts ran; it is out of use until the next reload\n");
-	say(out, "  compared %llu, agree %llu, differ %llu; not seen to the end %llu\n",
+		mm_buffer_format(out, "  a worker died while its scripts ran; it is out of use until the next "
+			"reload\n");
+	mm_buffer_format(out, "  compared %llu, agree %llu, differ %llu; not seen to the end %llu\n",
 		(unsigned long long)r->compared, (unsigned long long)r->agree,
 		(unsigned long long)(r->compared - r->agree), (unsigned long long)r->unseen);
 	for (int i = 0; i < MM_DIFFERENCE_COUNT; i++)
 		if (r->kinds[i] > 0)
-			say(out, "  %-10s %llu\n", mm_difference_name((enum mm_difference)i),
+			mm_buffer_format(out, "  %-10s %llu\n", mm_difference_name((enum mm_difference)i),
 				(unsigned long long)r->kinds[i]);
 	if (r->timed > 0)
-		say(out, "  time to the verdict, on average: live %.1f ms (waited %.1f), shadow %.1f ms (waited "
-			"%.1f)\n",
+		mm_buffer_format(out, "  time to the verdict, on average: live %.1f ms (waited %.1f), shadow %.1f ms "
+			"(waited %.1f)\n",
 			average_ms(r->live_us, r->timed), average_ms(r->live_waited_us, r->timed),
 			average_ms(r->shadow_us, r->timed), average_ms(r->shadow_waited_us, r->timed));
 }
@@ -317,12 +305,13 @@ static void text_all(const struct mm_differences *d, unsigned examples, struct m
 		has_any = true;
 	}
 	if (!has_any)
-		say(out, "no milter has a shadow; set shadow = \"scripts.next\" in the configuration and reload\n");
+		mm_buffer_format(out, "no milter has a shadow; set shadow = \"scripts.next\" in the configuration and "
+			"reload\n");
 	for (unsigned n = 0; n < examples; n++) {
 		if (!mm_differences_example(d, n, &e))
 			continue;
 		if (n == 0)
-			say(out, "the last that differ:\n");
+			mm_buffer_format(out, "the last that differ:\n");
 		text_example(&e, out);
 	}
 }
@@ -459,7 +448,7 @@ bool mm_differences_explain(const struct mm_differences *d, const char *id, bool
 		if (!mm_differences_example(d, n, &e) || (strcmp(e.queue_id, id) != 0 && strcmp(e.session, id) != 0))
 			continue;
 		if (!is_json && !has_any)
-			say(out, "its shadow differs:\n");
+			mm_buffer_format(out, "its shadow differs:\n");
 		has_any = true;
 		if (!is_json) {
 			text_example(&e, out);

@@ -3,23 +3,10 @@
 #include "base/json.h"
 #include "base/utf8.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
 
 /* ---- words ---- */
-
-__attribute__((format(printf, 2, 3)))
-static void put(struct mm_buffer *out, const char *format, ...)
-{
-	char text[256];
-	va_list list;
-	va_start(list, format);
-	int size = vsnprintf(text, sizeof text, format, list);
-	va_end(list);
-	if (size > 0)
-		mm_buffer_append(out, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
 
 /* Bytes of what can be shown as it is at the start of t; 0: its first byte is escaped. */
 static size_t visible(struct mm_text t)
@@ -40,11 +27,11 @@ static void put_text(struct mm_buffer *out, struct mm_text text, char quote)
 		struct mm_text rest = { text.bytes + i, text.size - i };
 		size_t n = visible(rest);
 		if (n == 0 && rest.bytes[0] == '\\')
-			put(out, "\\\\");
+			mm_buffer_format(out, "\\\\");
 		else if (n == 0)
-			put(out, "\\x%02x", (unsigned char)rest.bytes[0]);
+			mm_buffer_format(out, "\\x%02x", (unsigned char)rest.bytes[0]);
 		else if (quote != '\0' && rest.bytes[0] == quote)
-			put(out, "\\%c", quote);
+			mm_buffer_format(out, "\\%c", quote);
 		else
 			mm_buffer_append(out, rest.bytes, n);
 		i += n > 0 ? n : 1;
@@ -73,9 +60,9 @@ static void put_words(struct mm_buffer *out, struct mm_text words)
 {
 	for (struct mm_text word; next_word(&words, &word);) {
 		bool quotes = needs_quotes(word);
-		put(out, quotes ? " \"" : " ");
+		mm_buffer_format(out, quotes ? " \"" : " ");
 		put_text(out, word, quotes ? '"' : '\0');
-		put(out, quotes ? "\"" : "");
+		mm_buffer_format(out, quotes ? "\"" : "");
 	}
 }
 
@@ -87,12 +74,13 @@ static void put_time(struct mm_buffer *out, double at)
 	if (localtime_r(&seconds, &local) == NULL)
 		return;
 	strftime(text, sizeof text, "%H:%M:%S", &local);
-	put(out, "%s.%06d", text, (int)((at - (double)seconds) * 1e6));
+	mm_buffer_format(out, "%s.%06d", text, (int)((at - (double)seconds) * 1e6));
 }
 
 static void put_took(struct mm_buffer *out, uint32_t us)
 {
-	put(out, us >= 1000000 ? "%.2f s" : us >= 10000 ? "%.0f ms" : "%.3f ms", us >= 1000000 ? us / 1e6 : us / 1e3);
+	mm_buffer_format(out, us >= 1000000 ? "%.2f s" : us >= 10000 ? "%.0f ms" : "%.3f ms",
+		us >= 1000000 ? us / 1e6 : us / 1e3);
 }
 
 /* "10-auth.lua:12" */
@@ -101,7 +89,7 @@ static void put_place(struct mm_buffer *out, const struct mm_trace_line *l)
 	if (l->name.size == 0)
 		return;
 	put_text(out, l->name, '\0');
-	put(out, l->line > 0 ? ".lua:%u " : ".lua ", l->line);
+	mm_buffer_format(out, l->line > 0 ? ".lua:%u " : ".lua ", l->line);
 }
 
 static const char *handler_of(const struct mm_trace_line *l)
@@ -114,106 +102,106 @@ static const char *handler_of(const struct mm_trace_line *l)
 static void show_session(const struct mm_trace_line *l, struct mm_buffer *out)
 {
 	struct mm_text rest = l->words, name, value;
-	put(out, "== session");
+	mm_buffer_format(out, "== session");
 	while (next_word(&rest, &name) && next_word(&rest, &value)) {
-		put(out, " ");
+		mm_buffer_format(out, " ");
 		put_text(out, name, '\0');
-		put(out, "=");
+		mm_buffer_format(out, "=");
 		put_text(out, value, '\0');
 	}
 }
 
 static void show_packet(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, l->kind == MM_TRACE_COMMAND ? "-> " : "<- ");
+	mm_buffer_format(out, l->kind == MM_TRACE_COMMAND ? "-> " : "<- ");
 	put_text(out, l->name, '\0');
 	if (l->size > 0)
-		put(out, " (%u byte%s)", l->size, l->size == 1 ? "" : "s");
+		mm_buffer_format(out, " (%u byte%s)", l->size, l->size == 1 ? "" : "s");
 	put_words(out, l->words);
-	put(out, l->by.size > 0 ? ", by " : "");
+	mm_buffer_format(out, l->by.size > 0 ? ", by " : "");
 	put_text(out, l->by, '\0');
 }
 
 static void show_handler(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "   ");
+	mm_buffer_format(out, "   ");
 	put_place(out, l);
-	put(out, "%s ", handler_of(l));
+	mm_buffer_format(out, "%s ", handler_of(l));
 	put_took(out, l->took);
-	put(out, l->is_open ? ", waits" : "");
+	mm_buffer_format(out, l->is_open ? ", waits" : "");
 }
 
 static void show_wait(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "   ");
+	mm_buffer_format(out, "   ");
 	put_place(out, l);
-	put(out, "asks: ");
+	mm_buffer_format(out, "asks: ");
 	put_text(out, l->words, '\0');
 }
 
 static void show_answer(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "   ");
+	mm_buffer_format(out, "   ");
 	put_place(out, l);
 	put_text(out, l->words, '\0');
-	put(out, " ");
+	mm_buffer_format(out, " ");
 	put_took(out, l->took);
-	put(out, " -> ");
+	mm_buffer_format(out, " -> ");
 	put_text(out, l->by.size > 0 ? l->by : mm_text_of("done"), '\0');
 }
 
 static void show_said(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "   ");
+	mm_buffer_format(out, "   ");
 	put_place(out, l);
-	put(out, "%s: ", mm_trace_kind_name((enum mm_trace_kind)l->kind));
+	mm_buffer_format(out, "%s: ", mm_trace_kind_name((enum mm_trace_kind)l->kind));
 	put_text(out, l->words, '\0');
 }
 
 static void show_log(const struct mm_trace_line *l, struct mm_buffer *out)
 {
 	static const char *const levels[] = { "debug", "info", "warn", "error" };       /* ORDER LOG_LEVEL */
-	put(out, "   log %s: ", levels[l->level]);
+	mm_buffer_format(out, "   log %s: ", levels[l->level]);
 	put_text(out, l->words, '\0');
 }
 
 static void put_verdict(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "%s at %s", l->is_open ? "none" : mm_verdict_name((enum mm_verdict_kind)l->verdict),
+	mm_buffer_format(out, "%s at %s", l->is_open ? "none" : mm_verdict_name((enum mm_verdict_kind)l->verdict),
 		mm_stage_name((enum mm_stage)l->stage));
-	put(out, l->by.size > 0 ? " by " : "");
+	mm_buffer_format(out, l->by.size > 0 ? " by " : "");
 	put_text(out, l->by, '\0');
-	put(out, l->words.size > 0 ? ": " : "");
+	mm_buffer_format(out, l->words.size > 0 ? ": " : "");
 	put_text(out, l->words, '\0');
 }
 
 static void show_aside(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "   verdict: ");
+	mm_buffer_format(out, "   verdict: ");
 	put_verdict(l, out);
 }
 
 static void show_message(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "== message ");
+	mm_buffer_format(out, "== message ");
 	put_text(out, l->name, '\0');
-	put(out, l->name.size > 0 ? ": " : "");
+	mm_buffer_format(out, l->name.size > 0 ? ": " : "");
 	put_verdict(l, out);
-	put(out, ", took ");
+	mm_buffer_format(out, ", took ");
 	put_took(out, l->took);
 	if (l->size > 0)
-		put(out, ", %u edit%s", l->size, l->size == 1 ? "" : "s");
+		mm_buffer_format(out, ", %u edit%s", l->size, l->size == 1 ? "" : "s");
 }
 
 static void show_closed(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "== closed: ");
+	mm_buffer_format(out, "== closed: ");
 	put_text(out, l->words, '\0');
 }
 
 static void show_worker(const struct mm_trace_line *l, struct mm_buffer *out)
 {
-	put(out, "-- worker %u watches", l->pid);
+	mm_buffer_format(out, "-- worker %u watches", l->pid);
 }
 
 void mm_trace_show(const struct mm_trace_line *l, bool has_session, struct mm_buffer *out)
@@ -227,19 +215,20 @@ void mm_trace_show(const struct mm_trace_line *l, bool has_session, struct mm_bu
 	};
 	if (l->at > 0) {
 		put_time(out, l->at);
-		put(out, " ");
+		mm_buffer_format(out, " ");
 	}
 	if (has_session && l->session.size > 0) {
 		put_text(out, l->session, '\0');
-		put(out, " ");
+		mm_buffer_format(out, " ");
 	}
 	rows[l->kind](l, out);
-	put(out, l->is_cut ? " ...\n" : "\n");
+	mm_buffer_format(out, l->is_cut ? " ...\n" : "\n");
 }
 
 void mm_trace_show_lost(uint32_t lost, struct mm_buffer *out)
 {
-	put(out, "-- %u line%s lost: they came faster than they were read\n", lost, lost == 1 ? " was" : "s were");
+	mm_buffer_format(out, "-- %u line%s lost: they came faster than they were read\n", lost,
+		lost == 1 ? " was" : "s were");
 }
 
 /* ---- JSON ---- */

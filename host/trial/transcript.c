@@ -2,7 +2,6 @@
 
 #include "base/utf8.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 #define SHOWN_MAX 400u          /* bytes of a packet's text in a trace */
@@ -10,17 +9,6 @@
 static void append(struct mm_buffer *out, const char *s)
 {
 	mm_buffer_append(out, s, strlen(s));
-}
-
-__attribute__((format(printf, 2, 3)))
-static void appendf(struct mm_buffer *out, const char *format, ...)
-{
-	char text[512];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(text, sizeof text, format, args);
-	va_end(args);
-	append(out, text);
 }
 
 void mm_transcript_shown(struct mm_buffer *out, struct mm_text t)
@@ -39,7 +27,7 @@ void mm_transcript_shown(struct mm_buffer *out, struct mm_text t)
 		else if (is_plain || (c >= ' ' && c < 0x7f))
 			mm_buffer_append(out, t.bytes, size);
 		else
-			appendf(out, "\\x%02x", c);
+			mm_buffer_format(out, "\\x%02x", c);
 		size = is_plain ? size : 1;
 		t.bytes += size;
 		t.size -= size;
@@ -53,7 +41,7 @@ static void append_cut(struct mm_buffer *out, struct mm_text t)
 		return;
 	}
 	mm_transcript_shown(out, (struct mm_text){ t.bytes, SHOWN_MAX });
-	appendf(out, "... (%zu bytes)", t.size);
+	mm_buffer_format(out, "... (%zu bytes)", t.size);
 }
 
 static void append_strings(struct mm_buffer *out, struct mm_text strings, const char *between)
@@ -68,7 +56,7 @@ static void append_strings(struct mm_buffer *out, struct mm_text strings, const 
 void mm_transcript_offer(struct mm_buffer *out, const struct mm_offer *o)
 {
 	char actions[256], steps[512];
-	appendf(out, "version %u; actions: %s; steps: ", o->version,
+	mm_buffer_format(out, "version %u; actions: %s; steps: ", o->version,
 		o->actions != 0 ? mm_actions_text(o->actions, actions, sizeof actions) : "none");
 	append(out, o->steps != 0 ? mm_steps_text(o->steps, steps, sizeof steps) : "none");
 }
@@ -79,7 +67,7 @@ static void append_macros(struct mm_buffer *out, const struct mm_command *c)
 {
 	struct mm_cursor at = mm_cursor_over(c->strings.bytes, c->strings.size);
 	const struct mm_command_row *of = mm_command_row(c->macros_of);
-	appendf(out, " of %s", of != NULL ? of->name : "?");
+	mm_buffer_format(out, " of %s", of != NULL ? of->name : "?");
 	while (at.left > 0 && !at.failed) {
 		append(out, " ");
 		append_cut(out, mm_cursor_text(&at));
@@ -115,18 +103,18 @@ static void append_command(struct mm_buffer *out, const struct mm_packet *p)
 		break;
 	case MM_LAYOUT_BYTES:
 		if (c.text.size > 0)
-			appendf(out, " %zu bytes: ", c.text.size);
+			mm_buffer_format(out, " %zu bytes: ", c.text.size);
 		append_cut(out, (struct mm_text){ c.text.bytes, c.text.size < 60 ? c.text.size : 60 });
 		append(out, c.text.size > 60 ? "..." : "");
 		break;
 	case MM_LAYOUT_CONNECT:
 		append(out, " ");
 		append_cut(out, c.text);
-		appendf(out, " %s", mm_family_name(c.family));
+		mm_buffer_format(out, " %s", mm_family_name(c.family));
 		if (c.family != MM_FAMILY_UNKNOWN) {
 			append(out, " ");
 			append_cut(out, c.value);
-			appendf(out, " port %u", c.port);
+			mm_buffer_format(out, " port %u", c.port);
 		}
 		break;
 	case MM_LAYOUT_MACROS:
@@ -163,11 +151,11 @@ void mm_transcript_reply(struct mm_buffer *out, const struct mm_mta_reply *r)
 		mm_transcript_offer(out, &r->offer);
 		return;
 	case SMFIR_REPLBODY:
-		appendf(out, " %zu bytes", r->first.size);
+		mm_buffer_format(out, " %zu bytes", r->first.size);
 		return;
 	case SMFIR_INSHEADER:
 	case SMFIR_CHGHEADER:
-		appendf(out, " %u", r->index);
+		mm_buffer_format(out, " %u", r->index);
 		break;
 	}
 	if (r->first.bytes == NULL)
@@ -213,7 +201,7 @@ void mm_transcript_replies(struct mm_buffer *out, const struct mm_mail_file *m, 
 			run++;
 		append(out, "  ");
 		if (run > 1) {
-			appendf(out, "%s: continue, %u times\n", mm_stage_name(e->stage), run);
+			mm_buffer_format(out, "%s: continue, %u times\n", mm_stage_name(e->stage), run);
 			i += run - 1;
 			continue;
 		}
@@ -247,7 +235,7 @@ void mm_transcript_edits(struct mm_buffer *out, const struct mm_dialogue_result 
 		if (i + 1 < r->reply_count && mm_dialogue_reply_at(r, i + 1, &next)
 		    && next.row->letter == SMFIR_REPLBODY)
 			continue;
-		appendf(out, "  replace_body %zu bytes\n", body);
+		mm_buffer_format(out, "  replace_body %zu bytes\n", body);
 		body = 0;
 	}
 }
@@ -270,7 +258,7 @@ void mm_transcript_verdict(struct mm_buffer *out, const struct mm_dialogue_resul
 		append(out, "\n");
 		return;
 	}
-	appendf(out, " at %s", mm_stage_name(r->stage));
+	mm_buffer_format(out, " at %s", mm_stage_name(r->stage));
 	struct mm_text left = mm_dialogue_text(r, r->text);
 	const char *lead = ": ";
 	while (left.size > 0) {
@@ -283,7 +271,8 @@ void mm_transcript_verdict(struct mm_buffer *out, const struct mm_dialogue_resul
 		left.size -= line.size + (cr != NULL ? 2 : 0);
 	}
 	if (r->recipients_refused > 0 && r->stage != MM_STAGE_rcpt)
-		appendf(out, " (%u recipient%s refused)", r->recipients_refused, r->recipients_refused > 1 ? "s" : "");
+		mm_buffer_format(out, " (%u recipient%s refused)", r->recipients_refused,
+			r->recipients_refused > 1 ? "s" : "");
 	append(out, "\n");
 	if (r->decided_by.size == 0)
 		return;
