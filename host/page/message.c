@@ -8,39 +8,6 @@
 #include <string.h>
 
 #define SHOWN_MOST  10u         /* messages of a session */
-#define ITEMS_SHOWN (MM_STORY_ITEMS_MAX / sizeof(struct mm_story_item) + 1)
-
-struct line {
-	struct mm_story_item item;
-	struct mm_text       text;
-	unsigned             order;
-};
-
-static int by_time(const void *a, const void *b)
-{
-	const struct line *x = a, *y = b;
-	/* of one moment, what contains the others comes first */
-	bool x_first = x->item.kind == MM_STORY_HANDLER, y_first = y->item.kind == MM_STORY_HANDLER;
-	if (x->item.at != y->item.at)
-		return x->item.at < y->item.at ? -1 : 1;
-	if (x_first != y_first && x->item.kind != MM_STORY_STAGE && y->item.kind != MM_STORY_STAGE)
-		return x_first ? -1 : 1;
-	return x->order < y->order ? -1 : x->order > y->order;
-}
-
-static unsigned lines_of(const struct mm_story *s, struct line *lines)
-{
-	unsigned count = 0;
-	struct line line = { .order = 0 };
-	for (uint32_t at = 0; mm_story_item(s, at, &line.item, &line.text) && count < ITEMS_SHOWN;
-	    at = mm_story_after(at, &line.item)) {
-		line.order = count;
-		if (line.item.kind != MM_STORY_FILE)
-			lines[count++] = line;
-	}
-	qsort(lines, count, sizeof *lines, by_time);
-	return count;
-}
 
 /* ---- the head ---- */
 
@@ -55,10 +22,10 @@ static void put_fact(struct mm_buffer *out, const char *name, const char *value)
 
 static void put_decision(const struct mm_story *s, struct mm_buffer *out)
 {
-	const char *verdict, *stage;
+	struct mm_story_item aside;
 	struct mm_text by, reply;
 	mm_html_put(out, "<p class=\"decision\">");
-	mm_layout_verdict(out, mm_rows_verdict(s));
+	mm_layout_verdict(out, mm_story_verdict_word(s));
 	mm_html_format(out, " at <b>%s</b>", mm_stage_name((enum mm_stage)s->stage));
 	if (s->decided_by[0] != '\0') {
 		mm_html_put(out, " by <code>");
@@ -75,10 +42,10 @@ static void put_decision(const struct mm_story *s, struct mm_buffer *out)
 		mm_html_string(out, s->reply);
 		mm_html_put(out, "</bdi></p>");
 	}
-	if (s->decided_by[0] == '\0' && mm_rows_aside(s, &verdict, &stage, &by, &reply)) {
+	if (s->decided_by[0] == '\0' && mm_story_last_aside(s, &aside, &by, &reply)) {
 		mm_html_put(out, "<p class=\"decision\">Before that, one was ");
-		mm_layout_verdict(out, verdict);
-		mm_html_format(out, " at <b>%s</b> by <code>", stage);
+		mm_layout_verdict(out, mm_verdict_name((enum mm_verdict_kind)aside.verdict));
+		mm_html_format(out, " at <b>%s</b> by <code>", mm_stage_name((enum mm_stage)aside.stage));
 		mm_html_text(out, by);
 		mm_html_put(out, "</code></p>");
 		if (reply.size > 0) {
@@ -154,7 +121,7 @@ static void split(struct mm_text text, struct mm_text *first, struct mm_text *se
 	*second = (struct mm_text){ text.bytes + after, strnlen(text.bytes + after, text.size - after) };
 }
 
-static void put_stage(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_stage(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	(void)s;
 	mm_html_format(out, "<b>%s</b> ", mm_stage_name((enum mm_stage)l->item.stage));
@@ -163,7 +130,7 @@ static void put_stage(const struct mm_story *s, const struct line *l, struct mm_
 		mm_html_format(out, " <span class=\"dim\">%u times</span>", l->item.count);
 }
 
-static void put_handler(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_handler(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	put_place(s, &l->item, out);
 	mm_html_put(out, l->item.stage == MM_STORY_TASK ? "task" : mm_stage_handler((enum mm_stage)l->item.stage));
@@ -171,7 +138,7 @@ static void put_handler(const struct mm_story *s, const struct line *l, struct m
 		mm_html_format(out, " <span class=\"dim\">in %u runs</span>", l->item.count);
 }
 
-static void put_wait(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_wait(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	struct mm_text asked, answer;
 	split(l->text, &asked, &answer);
@@ -185,13 +152,13 @@ static void put_wait(const struct mm_story *s, const struct line *l, struct mm_b
 	}
 }
 
-static void put_said(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_said(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	put_place(s, &l->item, out);
 	put_words(out, l->text);
 }
 
-static void put_verdict(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_verdict(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	struct mm_text by, reply;
 	(void)s;
@@ -207,7 +174,7 @@ static void put_verdict(const struct mm_story *s, const struct line *l, struct m
 
 static const struct {
 	const char *name, *word;        /* of the class, of the column */
-	void      (*put)(const struct mm_story *, const struct line *, struct mm_buffer *);
+	void      (*put)(const struct mm_story *, const struct mm_story_line *, struct mm_buffer *);
 } kinds[MM_STORY_KIND_COUNT] = {
 	[MM_STORY_STAGE] = { "stage", "stage", put_stage }, [MM_STORY_HANDLER] = { "handler", "handler", put_handler },
 	[MM_STORY_WAIT] = { "waits", "wait", put_wait }, [MM_STORY_EDIT] = { "edit", "edit", put_said },
@@ -228,7 +195,7 @@ static void put_bar(const struct mm_story *s, const struct mm_story_item *item, 
 		"focusable=\"false\"><rect x=\"%.0f\" y=\"0\" width=\"%.0f\" height=\"8\"></rect></svg>", at, took);
 }
 
-static void put_line(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_line(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	const struct mm_story_item *item = &l->item;
 	mm_html_format(out, "<tr class=\"%s\"><td class=\"n at\">%.1f<span class=\"dim\"> ms</span></td>"
@@ -246,11 +213,11 @@ static void put_line(const struct mm_story *s, const struct line *l, struct mm_b
 
 static void put_story(struct mm_screen *p, const struct mm_story *s)
 {
-	struct line lines[ITEMS_SHOWN];
-	unsigned count = lines_of(s, lines);
+	struct mm_story_line lines[MM_STORY_LINES_MAX];
+	unsigned count = mm_story_lines(s, lines);
 	mm_html_put(p->out, "<article><h2>");
 	mm_html_put(p->out, s->has_message ? "Message " : "Client, session ");
-	mm_html_string(p->out, mm_rows_name(s));
+	mm_html_string(p->out, mm_story_name(s));
 	mm_html_put(p->out, "</h2>");
 	put_decision(s, p->out);
 	put_facts(s, p->now, p->out);

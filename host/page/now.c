@@ -3,6 +3,7 @@
 #include "page/screens.h"
 
 #include "ctl/columns.h"
+#include "story/show.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,7 +88,7 @@ struct verdicts {
 
 static void count_one(struct verdicts *v, const struct mm_story *s)
 {
-	const char *name = mm_rows_verdict(s);
+	const char *name = mm_story_verdict_word(s);
 	v->all++;
 	v->error += s->has_error;
 	if (strcmp(name, "continue") == 0 || strcmp(name, "accept") == 0)

@@ -4,36 +4,6 @@
 
 #include <string.h>
 
-const char *mm_rows_verdict(const struct mm_story *s)
-{
-	return s->is_unfinished ? "unfinished" : s->is_aborted ? "none"
-		: mm_verdict_name((enum mm_verdict_kind)s->verdict);
-}
-
-const char *mm_rows_name(const struct mm_story *s)
-{
-	return s->queue_id[0] != '\0' ? s->queue_id : s->session;
-}
-
-bool mm_rows_aside(const struct mm_story *s, const char **verdict, const char **stage, struct mm_text *by,
-	struct mm_text *reply)
-{
-	struct mm_story_item item;
-	struct mm_text text;
-	bool has = false;
-	for (uint32_t at = 0; mm_story_item(s, at, &item, &text); at = mm_story_after(at, &item)) {
-		if (item.kind != MM_STORY_VERDICT)
-			continue;
-		size_t first = strnlen(text.bytes, text.size), after = first + (first < text.size);
-		*by = (struct mm_text){ text.bytes, first };
-		*reply = (struct mm_text){ text.bytes + after, text.size - after };
-		*verdict = mm_verdict_name((enum mm_verdict_kind)item.verdict);
-		*stage = mm_stage_name((enum mm_stage)item.stage);
-		has = true;
-	}
-	return has;
-}
-
 /* ---- finding ---- */
 
 void mm_rows_find(struct mm_rows *r, const struct mm_story_reader *reader, const struct mm_story_filter *f,
@@ -55,11 +25,11 @@ void mm_rows_find(struct mm_rows *r, const struct mm_story_reader *reader, const
 
 static void put_decision(const struct mm_story *s, struct mm_buffer *out)
 {
-	const char *verdict, *stage;
+	struct mm_story_item aside;
 	struct mm_text by = { s->decided_by, strlen(s->decided_by) }, reply = { s->reply, strlen(s->reply) };
-	if (by.size == 0 && mm_rows_aside(s, &verdict, &stage, &by, &reply)) {
-		mm_layout_verdict(out, verdict);
-		mm_html_format(out, " <span class=\"dim\">at %s</span> ", stage);
+	if (by.size == 0 && mm_story_last_aside(s, &aside, &by, &reply)) {
+		mm_layout_verdict(out, mm_verdict_name((enum mm_verdict_kind)aside.verdict));
+		mm_html_format(out, " <span class=\"dim\">at %s</span> ", mm_stage_name((enum mm_stage)aside.stage));
 	}
 	if (by.size > 0) {
 		mm_html_put(out, "<code>");
@@ -97,13 +67,13 @@ static void put_row(struct mm_screen *p, uint64_t number, const struct mm_story 
 	mm_html_format(out, "<tr data-n=\"%llu\"><td class=\"when\">", (unsigned long long)number);
 	mm_layout_time(out, s->ended_at, p->now);
 	mm_html_put(out, "</td><td class=\"what\">");
-	mm_layout_verdict(out, mm_rows_verdict(s));
+	mm_layout_verdict(out, mm_story_verdict_word(s));
 	mm_html_format(out, " <span class=\"dim stage\">%s</span></td><td class=\"id\"><a class=\"row\" "
 		"href=\"/message?id=",
 		mm_stage_name((enum mm_stage)s->stage));
-	mm_html_url(out, mm_text_of(mm_rows_name(s)));
+	mm_html_url(out, mm_text_of(mm_story_name(s)));
 	mm_html_put(out, "\">");
-	mm_html_string(out, mm_rows_name(s));
+	mm_html_string(out, mm_story_name(s));
 	mm_html_put(out, "</a></td><td class=\"client\"><bdi>");
 	mm_html_string(out, s->client[0] != '\0' ? s->client : "–");
 	mm_html_put(out, "</bdi></td><td class=\"people\">");

@@ -24,12 +24,4 @@ void mm_rows_put_bare(const struct mm_rows *, struct mm_screen *, const struct m
 /* One JSON object a line, as ctl history --json: the oldest first. */
 void mm_rows_json(const struct mm_rows *, struct mm_buffer *, const struct mm_story_reader *, double now);
 
-/* "reject", "unfinished" … Static. */
-const char *mm_rows_verdict(const struct mm_story *);
-/* Queue id, or session. BORROWED. */
-const char *mm_rows_name(const struct mm_story *);
-/* The verdict on a recipient or client that did not decide the message; false: there is none. */
-bool mm_rows_aside(const struct mm_story *, const char **verdict, const char **stage, struct mm_text *by,
-	struct mm_text *reply);
-
 #endif

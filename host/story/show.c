@@ -2,26 +2,11 @@
 
 #include "base/json.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-#define ITEMS_SHOWN (MM_STORY_ITEMS_MAX / sizeof(struct mm_story_item) + 1)
-
 /* ---- text ---- */
-
-__attribute__((format(printf, 2, 3)))
-static void put(struct mm_buffer *out, const char *format, ...)
-{
-	char text[256];
-	va_list list;
-	va_start(list, format);
-	int size = vsnprintf(text, sizeof text, format, list);
-	va_end(list);
-	if (size > 0)
-		mm_buffer_append(out, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
 
 /* Words of our own. */
 static void put_word(struct mm_buffer *out, const char *word)
@@ -35,7 +20,7 @@ static void put_text(struct mm_buffer *out, struct mm_text text)
 	for (size_t i = 0; i < text.size; i++) {
 		unsigned char c = (unsigned char)text.bytes[i];
 		if (c < ' ' || c == 0x7f)
-			put(out, "\\x%02x", c);
+			mm_buffer_format(out, "\\x%02x", c);
 		else
 			mm_buffer_append(out, &text.bytes[i], 1);
 	}
@@ -56,22 +41,22 @@ static void put_time(struct mm_buffer *out, double at, bool has_date)
 	strftime(text, sizeof text, has_date ? "%Y-%m-%d %H:%M:%S" : "%b %d %H:%M:%S", &local);
 	put_string(out, text);
 	if (has_date)
-		put(out, ".%03d", (int)((at - (double)seconds) * 1000));
+		mm_buffer_format(out, ".%03d", (int)((at - (double)seconds) * 1000));
 }
 
-static const char *verdict_of(const struct mm_story *s)
+const char *mm_story_verdict_word(const struct mm_story *s)
 {
 	return s->is_unfinished ? "unfinished" : s->is_aborted ? "none"
 		: mm_verdict_name((enum mm_verdict_kind)s->verdict);
 }
 
-static const char *name_of(const struct mm_story *s)
+const char *mm_story_name(const struct mm_story *s)
 {
 	return s->queue_id[0] != '\0' ? s->queue_id : s->session;
 }
 
-/* The verdict on a recipient, for a message that ended without one of its own. */
-static bool last_aside(const struct mm_story *s, struct mm_story_item *found, struct mm_text *by, struct mm_text *reply)
+bool mm_story_last_aside(const struct mm_story *s, struct mm_story_item *found, struct mm_text *by,
+	struct mm_text *reply)
 {
 	struct mm_story_item item;
 	struct mm_text text;
@@ -90,7 +75,7 @@ static bool last_aside(const struct mm_story *s, struct mm_story_item *found, st
 
 void mm_story_row_head(struct mm_buffer *out)
 {
-	put(out, "%-15s %-10s %-6s %-14s %-15s %s\n", "TIME", "VERDICT", "STAGE", "ID", "CLIENT",
+	mm_buffer_format(out, "%-15s %-10s %-6s %-14s %-15s %s\n", "TIME", "VERDICT", "STAGE", "ID", "CLIENT",
 		"FROM -> TO, WHO DECIDED, REPLY");
 }
 
@@ -99,17 +84,18 @@ void mm_story_row(const struct mm_story *s, struct mm_buffer *out)
 	struct mm_story_item item;
 	struct mm_text by, reply;
 	put_time(out, s->ended_at, false);
-	put(out, " %-10s %-6s ", verdict_of(s), mm_stage_name((enum mm_stage)s->stage));
-	put_string(out, name_of(s));
-	put(out, "%*s ", (int)(strlen(name_of(s)) < 14 ? 14 - strlen(name_of(s)) : 0), "");
+	mm_buffer_format(out, " %-10s %-6s ", mm_story_verdict_word(s), mm_stage_name((enum mm_stage)s->stage));
+	put_string(out, mm_story_name(s));
+	mm_buffer_format(out, "%*s ", (int)(strlen(mm_story_name(s)) < 14 ? 14 - strlen(mm_story_name(s)) : 0), "");
 	put_string(out, s->client[0] != '\0' ? s->client : "-");
-	put(out, "%*s ", (int)(strlen(s->client) < 15 ? 15 - (strlen(s->client) + (s->client[0] == '\0')) : 0), "");
+	mm_buffer_format(out, "%*s ",
+		(int)(strlen(s->client) < 15 ? 15 - (strlen(s->client) + (s->client[0] == '\0')) : 0), "");
 	put_string(out, s->has_message ? s->from : s->helo);
 	if (s->to[0] != '\0')
 		put_word(out, " -> ");
 	put_string(out, s->to);
 	if (s->recipients > 1)
-		put(out, " (+%u)", s->recipients - 1);
+		mm_buffer_format(out, " (+%u)", s->recipients - 1);
 	if (s->decided_by[0] != '\0') {
 		put_word(out, ", ");
 		put_string(out, s->decided_by);
@@ -118,8 +104,8 @@ void mm_story_row(const struct mm_story *s, struct mm_buffer *out)
 		put_word(out, ", ");
 		put_string(out, s->reply);
 	}
-	if (s->decided_by[0] == '\0' && last_aside(s, &item, &by, &reply)) {
-		put(out, ", %s at %s by ", mm_verdict_name((enum mm_verdict_kind)item.verdict),
+	if (s->decided_by[0] == '\0' && mm_story_last_aside(s, &item, &by, &reply)) {
+		mm_buffer_format(out, ", %s at %s by ", mm_verdict_name((enum mm_verdict_kind)item.verdict),
 			mm_stage_name((enum mm_stage)item.stage));
 		put_text(out, by);
 		put_string(out, reply.size > 0 ? ": " : "");
@@ -130,15 +116,9 @@ void mm_story_row(const struct mm_story *s, struct mm_buffer *out)
 
 /* ---- the time line ---- */
 
-struct line {
-	struct mm_story_item item;
-	struct mm_text       text;
-	unsigned             order;
-};
-
 static int by_time(const void *a, const void *b)
 {
-	const struct line *x = a, *y = b;
+	const struct mm_story_line *x = a, *y = b;
 	/* of one moment, what contains the others comes first */
 	bool x_first = x->item.kind == MM_STORY_HANDLER, y_first = y->item.kind == MM_STORY_HANDLER;
 	if (x->item.at != y->item.at)
@@ -148,12 +128,11 @@ static int by_time(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* Returns how many lines there are, in the order of their times. */
-static unsigned lines_of(const struct mm_story *s, struct line *lines)
+unsigned mm_story_lines(const struct mm_story *s, struct mm_story_line *lines)
 {
 	unsigned count = 0;
-	struct line line = { .order = 0 };
-	for (uint32_t at = 0; mm_story_item(s, at, &line.item, &line.text) && count < ITEMS_SHOWN;
+	struct mm_story_line line = { .order = 0 };
+	for (uint32_t at = 0; mm_story_item(s, at, &line.item, &line.text) && count < MM_STORY_LINES_MAX;
 	    at = mm_story_after(at, &line.item)) {
 		line.order = count;
 		if (line.item.kind != MM_STORY_FILE)
@@ -166,11 +145,11 @@ static unsigned lines_of(const struct mm_story *s, struct line *lines)
 static void put_duration(struct mm_buffer *out, uint32_t us)
 {
 	if (us >= 10000000)
-		put(out, "%.1f s", us / 1e6);
+		mm_buffer_format(out, "%.1f s", us / 1e6);
 	else if (us >= 10000)
-		put(out, "%.0f ms", us / 1e3);
+		mm_buffer_format(out, "%.0f ms", us / 1e3);
 	else
-		put(out, "%.2f ms", us / 1e3);
+		mm_buffer_format(out, "%.2f ms", us / 1e3);
 }
 
 static void put_place(const struct mm_story *s, const struct mm_story_item *item, struct mm_buffer *out)
@@ -180,11 +159,11 @@ static void put_place(const struct mm_story *s, const struct mm_story_item *item
 	put_text(out, mm_story_file(s, item->file));
 	put_word(out, ".lua");
 	if (item->line > 0)
-		put(out, ":%u", item->line);
+		mm_buffer_format(out, ":%u", item->line);
 	put_word(out, " ");
 }
 
-static void put_stage(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_stage(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	(void)s;
 	put_string(out, mm_stage_name((enum mm_stage)l->item.stage));
@@ -192,10 +171,10 @@ static void put_stage(const struct mm_story *s, const struct line *l, struct mm_
 		put_word(out, " ");
 	put_text(out, l->text);
 	if (l->item.count > 1)
-		put(out, " (%u times)", l->item.count);
+		mm_buffer_format(out, " (%u times)", l->item.count);
 }
 
-static void put_handler(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_handler(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	put_word(out, "  ");
 	put_place(s, &l->item, out);
@@ -203,10 +182,10 @@ static void put_handler(const struct mm_story *s, const struct line *l, struct m
 	put_word(out, ": ");
 	put_duration(out, l->item.took);
 	if (l->item.count > 1)
-		put(out, " in %u runs", l->item.count);
+		mm_buffer_format(out, " in %u runs", l->item.count);
 }
 
-static void put_wait(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_wait(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	size_t asked = strnlen(l->text.bytes, l->text.size), after = asked + (asked < l->text.size);
 	struct mm_text answer = { l->text.bytes + after, strnlen(l->text.bytes + after, l->text.size - after) };
@@ -224,19 +203,19 @@ static void put_wait(const struct mm_story *s, const struct line *l, struct mm_b
 	put_text(out, answer);
 }
 
-static void put_said(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_said(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	put_word(out, "  ");
 	put_place(s, &l->item, out);
-	put(out, "%s: ", mm_story_kind_name((enum mm_story_kind)l->item.kind));
+	mm_buffer_format(out, "%s: ", mm_story_kind_name((enum mm_story_kind)l->item.kind));
 	put_text(out, l->text);
 }
 
-static void put_verdict(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_verdict(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
 	size_t by = strnlen(l->text.bytes, l->text.size), after = by + (by < l->text.size);
 	(void)s;
-	put(out, "  %s at %s", mm_verdict_name((enum mm_verdict_kind)l->item.verdict),
+	mm_buffer_format(out, "  %s at %s", mm_verdict_name((enum mm_verdict_kind)l->item.verdict),
 		mm_stage_name((enum mm_stage)l->item.stage));
 	put_string(out, by > 0 ? " by " : "");
 	put_text(out, (struct mm_text){ l->text.bytes, by });
@@ -244,14 +223,14 @@ static void put_verdict(const struct mm_story *s, const struct line *l, struct m
 	put_text(out, (struct mm_text){ l->text.bytes + after, l->text.size - after });
 }
 
-static void put_line(const struct mm_story *s, const struct line *l, struct mm_buffer *out)
+static void put_line(const struct mm_story *s, const struct mm_story_line *l, struct mm_buffer *out)
 {
-	static void (*const rows[])(const struct mm_story *, const struct line *, struct mm_buffer *) = {
+	static void (*const rows[])(const struct mm_story *, const struct mm_story_line *, struct mm_buffer *) = {
 		[MM_STORY_STAGE] = put_stage, [MM_STORY_HANDLER] = put_handler, [MM_STORY_WAIT] = put_wait,
 		[MM_STORY_EDIT] = put_said, [MM_STORY_NOTE] = put_said, [MM_STORY_ERROR] = put_said,
 		[MM_STORY_VERDICT] = put_verdict,
 	};
-	put(out, "%10.1f ms  ", l->item.at / 1e3);
+	mm_buffer_format(out, "%10.1f ms  ", l->item.at / 1e3);
 	rows[l->item.kind](s, l, out);
 	put_word(out, "\n");
 }
@@ -260,14 +239,14 @@ static void put_fact(struct mm_buffer *out, const char *name, const char *value)
 {
 	if (value[0] == '\0')
 		return;
-	put(out, "  %-9s", name);
+	mm_buffer_format(out, "  %-9s", name);
 	put_string(out, value);
 	put_word(out, "\n");
 }
 
 static void put_client(const struct mm_story *s, struct mm_buffer *out)
 {
-	put(out, "  %-9s", "client");
+	mm_buffer_format(out, "  %-9s", "client");
 	put_string(out, s->client[0] != '\0' ? s->client : "-");
 	put_string(out, s->host[0] != '\0' ? " " : "");
 	put_string(out, s->host);
@@ -280,7 +259,8 @@ static void put_client(const struct mm_story *s, struct mm_buffer *out)
 
 static void put_verdict_line(const struct mm_story *s, struct mm_buffer *out)
 {
-	put(out, "  %-9s%s at %s", "verdict", verdict_of(s), mm_stage_name((enum mm_stage)s->stage));
+	mm_buffer_format(out, "  %-9s%s at %s", "verdict", mm_story_verdict_word(s),
+		mm_stage_name((enum mm_stage)s->stage));
 	put_string(out, s->decided_by[0] != '\0' ? " by " : "");
 	put_string(out, s->decided_by);
 	put_string(out, s->reply[0] != '\0' ? ": " : "");
@@ -292,14 +272,14 @@ static void put_verdict_line(const struct mm_story *s, struct mm_buffer *out)
 
 void mm_story_show(const struct mm_story *s, struct mm_buffer *out)
 {
-	struct line lines[ITEMS_SHOWN];
-	unsigned count = lines_of(s, lines);
+	struct mm_story_line lines[MM_STORY_LINES_MAX];
+	unsigned count = mm_story_lines(s, lines);
 	put_string(out, s->has_message ? "message " : "client ");
-	put_string(out, name_of(s));
-	put(out, ", session ");
+	put_string(out, mm_story_name(s));
+	mm_buffer_format(out, ", session ");
 	put_string(out, s->session);
-	put(out, s->has_message ? ", number %u in it\n" : "\n", s->number);
-	put(out, "  %-9s", "time");
+	mm_buffer_format(out, s->has_message ? ", number %u in it\n" : "\n", s->number);
+	mm_buffer_format(out, "  %-9s", "time");
 	put_time(out, s->began_at, true);
 	put_word(out, ", took ");
 	put_duration(out, s->seconds_us);
@@ -307,19 +287,19 @@ void mm_story_show(const struct mm_story *s, struct mm_buffer *out)
 	put_duration(out, s->waited_us);
 	put_word(out, ", computed ");
 	put_duration(out, s->computed_us);
-	put(out, ", worker %u, generation %u\n", s->pid, s->generation);
+	mm_buffer_format(out, ", worker %u, generation %u\n", s->pid, s->generation);
 	put_client(s, out);
 	put_fact(out, "milter", s->milter);
 	put_fact(out, "from", s->from);
 	put_fact(out, "to", s->to);
 	if (s->recipients > 1 || s->refused > 0)
-		put(out, "  %-9s%u recipients, %u of them refused\n", "", s->recipients, s->refused);
+		mm_buffer_format(out, "  %-9s%u recipients, %u of them refused\n", "", s->recipients, s->refused);
 	put_fact(out, "subject", s->subject);
 	put_verdict_line(s, out);
 	for (unsigned i = 0; i < count; i++)
 		put_line(s, &lines[i], out);
 	if (s->lost > 0)
-		put(out, "  %u further items did not fit\n", s->lost);
+		mm_buffer_format(out, "  %u further items did not fit\n", s->lost);
 }
 
 /* ---- JSON ---- */
@@ -356,7 +336,7 @@ static void json_two_texts(struct mm_json *j, struct mm_text text, const char *f
 	mm_json_text(j, (struct mm_text){ text.bytes + after, rest });
 }
 
-static void json_item(const struct mm_story *s, const struct line *l, struct mm_json *j)
+static void json_item(const struct mm_story *s, const struct mm_story_line *l, struct mm_json *j)
 {
 	bool is_wait = l->item.kind == MM_STORY_WAIT, is_verdict = l->item.kind == MM_STORY_VERDICT;
 	mm_json_open(j, '{');
@@ -386,8 +366,8 @@ static void json_item(const struct mm_story *s, const struct line *l, struct mm_
 
 static void json_items(const struct mm_story *s, struct mm_json *j)
 {
-	struct line lines[ITEMS_SHOWN];
-	unsigned count = lines_of(s, lines);
+	struct mm_story_line lines[MM_STORY_LINES_MAX];
+	unsigned count = mm_story_lines(s, lines);
 	mm_json_key(j, "items");
 	mm_json_open(j, '[');
 	for (unsigned i = 0; i < count; i++)
@@ -415,7 +395,7 @@ void mm_story_json(const struct mm_story *s, bool has_items, struct mm_buffer *o
 	json_count(&j, "recipients", s->recipients);
 	json_count(&j, "refused", s->refused);
 	json_text(&j, "subject", s->subject);
-	json_text(&j, "verdict", verdict_of(s));
+	json_text(&j, "verdict", mm_story_verdict_word(s));
 	json_text(&j, "stage", mm_stage_name((enum mm_stage)s->stage));
 	json_text(&j, "decided_by", s->decided_by);
 	json_text(&j, "reply", s->reply);
