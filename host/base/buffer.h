@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 struct mm_buffer {
 	uint8_t *bytes;         /* owned; NULL while capacity is 0 */
@@ -27,6 +28,16 @@ void mm_buffer_prepend(struct mm_buffer *, const void *bytes, size_t n);
 /* Makes room for n more bytes and returns where they go, or NULL (then failed is set). Size is not changed. */
 uint8_t *mm_buffer_reserve(struct mm_buffer *, size_t n);
 void mm_buffer_append(struct mm_buffer *, const void *bytes, size_t n);
+/* The same, for pieces that are small and many: without a call when there is room. */
+static inline void mm_buffer_append_here(struct mm_buffer *b, const void *bytes, size_t n)
+{
+	if (n == 0 || b->failed || b->capacity - b->size < n) {
+		mm_buffer_append(b, bytes, n);
+		return;
+	}
+	memcpy(b->bytes + b->size, bytes, n);
+	b->size += n;
+}
 void mm_buffer_append_u8(struct mm_buffer *, uint8_t value);
 void mm_buffer_append_u32(struct mm_buffer *, uint32_t value);          /* big-endian, as on the wire */
 /* The n bytes and a NUL after them: a string as the wire writes it. */

@@ -219,3 +219,9 @@ bool mm_command_decode(const struct mm_packet *p, uint32_t steps, struct mm_comm
 	*out = (struct mm_command){ .row = row, .has_space = !(steps & SMFIP_HDR_LEADSPC) };
 	return decoders[row->layout](p, out, why);
 }
+
+bool mm_command_decode_field(const struct mm_packet *p, uint32_t steps, struct mm_command *c, struct mm_fault *why)
+{
+	c->has_space = !(steps & SMFIP_HDR_LEADSPC);
+	return decode_field(p, c, why);
+}

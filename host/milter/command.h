@@ -85,5 +85,7 @@ struct mm_command {
 /* steps: SMFIP_ bits agreed. One space after the colon of a header field belongs to the notation, not to the value. The
  * MTA sends it only with HDR_LEADSPC (protocol 3.8); the decoder then takes it off the value. */
 bool mm_command_decode(const struct mm_packet *, uint32_t steps, struct mm_command *out, struct mm_fault *why);
+/* The same for a header packet, into a command that holds another header packet already. */
+bool mm_command_decode_field(const struct mm_packet *, uint32_t steps, struct mm_command *, struct mm_fault *why);
 
 #endif

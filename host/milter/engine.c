@@ -980,6 +980,14 @@ static bool decode(struct mm_engine *e, const struct mm_packet *packet, struct m
 	return e->command.row->letter != SMFIC_HEADER || end_lines_with_lf(e) || out_of_memory(why);
 }
 
+/* As decode(), of a field that comes after another. */
+static bool decode_further(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
+{
+	if (!mm_command_decode_field(packet, e->session.grants.steps, &e->command, why))
+		return false;
+	return end_lines_with_lf(e) || out_of_memory(why);
+}
+
 /* Decodes the current packet again after its bytes have moved: its facts are already stored. */
 static void decode_again(struct mm_engine *e)
 {
@@ -1095,42 +1103,49 @@ static bool can_go_further(const struct mm_engine *e)
 		&& (e->shared->observer == NULL || e->session.traced == 0);
 }
 
-/* The next packet when it is a field. Postfix sends macros before each, which nobody keeps (macro.h): they are passed
- * over when their form is good. False: something else comes next, and the frame is as before. */
-static bool next_field(struct mm_engine *e, struct mm_packet *packet)
+/* Macros of a field, which nobody keeps (macro.h), of good form. */
+static bool are_field_macros(const struct mm_packet *p)
 {
-	struct mm_frame before = e->frame;
-	struct mm_fault ignored;
-	unsigned count = 0;
-	do {
-		mm_frame_done(&e->frame);
-		if (count++ == 2 || mm_frame_next(&e->frame, packet, &ignored) != MM_FRAME_PACKET)
-			break;
-		if (packet->letter == SMFIC_HEADER) {
-			e->turn_left -= count;
-			return true;
-		}
-	} while (packet->letter == SMFIC_MACRO && packet->size > 0 && packet->data[0] == SMFIC_HEADER
-		&& (packet->size == 1 || packet->data[packet->size - 1] == '\0'));
-	e->frame = before;
-	return false;
+	return p->letter == SMFIC_MACRO && p->size > 0 && p->data[0] == SMFIC_HEADER
+		&& (p->size == 1 || p->data[p->size - 1] == '\0');
 }
 
-bool mm_engine_further(struct mm_engine *e, const void *runtime_session, struct mm_event *event)
+/* The next packet when it is a field. Postfix sends macros before each: they are passed over. False: something else
+ * comes next, and nothing has changed. */
+static bool next_field(struct mm_engine *e, struct mm_packet *packet)
+{
+	size_t at = e->frame.at + e->frame.packet_size;
+	unsigned count = 1;
+	if (!mm_frame_peek(&e->frame, at, packet))
+		return false;
+	if (are_field_macros(packet)) {
+		at += MM_FRAME_HEAD + packet->size;
+		count++;
+		if (!mm_frame_peek(&e->frame, at, packet))
+			return false;
+	}
+	if (packet->letter != SMFIC_HEADER)
+		return false;
+	e->turn_left -= count;
+	mm_frame_skip_to(&e->frame, at, packet);
+	return true;
+}
+
+bool mm_engine_further(struct mm_engine *e, const void *runtime_session)
 {
 	struct mm_packet packet;
 	if (e->runtime_session != runtime_session || !can_go_further(e) || !next_field(e, &packet))
 		return false;
 	e->answered_by[0] = '\0';
-	if (!decode(e, &packet, e->why) || !note_header(e, e->why)) {
+	if (!decode_further(e, &packet, e->why) || !note_header(e, e->why)) {
 		fail(e);
 		e->has_left = true;
 		return false;
 	}
-	mm_digest_note(&e->session, &e->command);
-	*event = (struct mm_event){ .stage = MM_STAGE_header, .command = &e->command };
-	if (e->session.seed != 0)
+	if (e->session.seed != 0) {
+		mm_digest_note(&e->session, &e->command);
 		show_event(e, mm_digest_of_event(&e->session, MM_STAGE_header));
+	}
 	return true;
 }
 

@@ -116,10 +116,11 @@ void mm_engine_shut_down(struct mm_engine *);
 /* The runtime calls this after MM_WAITING. TAKES the text of the verdict. */
 void mm_engine_decided(struct mm_engine *, struct mm_verdict *);
 /* For a runtime inside its event(), when a header has been handled, has the verdict continue and gets no reply: takes
- * the next one, if it has arrived and nothing else is to be done before it. True: the runtime is inside event() for
- * this event now. False: the runtime returns from event() with MM_DECIDED. runtime_session: the runtime's own, as the
- * engine calls it; one that another runtime wraps gets false, because that one must see each event. */
-bool mm_engine_further(struct mm_engine *, const void *runtime_session, struct mm_event *);
+ * the next one, if it has arrived and nothing else is to be done before it. True: the runtime is inside event() for it
+ * now, and the event that it was given says the same of the new field: its command has changed. False: the runtime
+ * returns from event() with MM_DECIDED. runtime_session: the runtime's own, as the engine calls it; one that another
+ * runtime wraps gets false, because that one must see each event. */
+bool mm_engine_further(struct mm_engine *, const void *runtime_session);
 /* Appends a progress packet when an end-of-message handler waits, and returns whether it did. */
 bool mm_engine_progress(struct mm_engine *);
 

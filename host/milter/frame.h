@@ -10,6 +10,8 @@
 #include "base/buffer.h"
 #include "base/fault.h"
 
+#define MM_FRAME_HEAD 5u                /* bytes before the data: the length and the letter */
+
 struct mm_packet {
 	uint8_t        letter;          /* SMFIC_, SMFIR_ or any other byte */
 	const uint8_t *data;            /* borrowed, not NUL-terminated */
@@ -65,6 +67,26 @@ static inline size_t mm_frame_size(const struct mm_frame *f)
 static inline size_t mm_frame_pending(const struct mm_frame *f)
 {
 	return mm_frame_size(f) - f->at;
+}
+/* The packet that begins at this byte, which is not before the current one: true when it has come whole, and its length
+ * is good for any letter. It does not become the current one ... */
+static inline bool mm_frame_peek(const struct mm_frame *f, size_t at, struct mm_packet *out)
+{
+	size_t left = mm_frame_size(f) - at;
+	if (left < MM_FRAME_HEAD)
+		return false;
+	const uint8_t *p = (f->fresh != NULL ? f->fresh : f->held.bytes) + at;
+	uint32_t length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+	if (length == 0 || length - 1 > f->data_max || length - 1 > left - MM_FRAME_HEAD)
+		return false;
+	*out = (struct mm_packet){ .letter = p[4], .data = p + MM_FRAME_HEAD, .size = length - 1 };
+	return true;
+}
+/* ... until this says so: all before it has been handled. */
+static inline void mm_frame_skip_to(struct mm_frame *f, size_t at, const struct mm_packet *packet)
+{
+	f->at = at;
+	f->packet_size = MM_FRAME_HEAD + packet->size;
 }
 /* How many of the n bytes that come next can be fed without any being left over: they complete a packet. Bytes that no
  * packet can begin with are complete in this sense. */

@@ -106,15 +106,20 @@ void mm_message_pool_free(struct mm_message **pool)
 	}
 }
 
-struct mm_span mm_message_keep(struct mm_message *m, struct mm_text text)
+static inline struct mm_span keep(struct mm_message *m, struct mm_text text)
 {
 	if (m->store.size + text.size > UINT32_MAX)
 		m->store.failed = true;         /* an empty span would pass for an empty text */
 	if (text.size == 0 || m->store.failed)
 		return (struct mm_span){ 0, 0 };
 	struct mm_span span = { (uint32_t)m->store.size, (uint32_t)text.size };
-	mm_buffer_append(&m->store, text.bytes, text.size);
+	mm_buffer_append_here(&m->store, text.bytes, text.size);
 	return m->store.failed ? (struct mm_span){ 0, 0 } : span;
+}
+
+struct mm_span mm_message_keep(struct mm_message *m, struct mm_text text)
+{
+	return keep(m, text);
 }
 
 bool mm_message_set_sender(struct mm_message *m, struct mm_text address, struct mm_text params)
@@ -161,7 +166,7 @@ void mm_message_refuse_recipient(struct mm_message *m, uint8_t with)
 }
 
 /* As one piece when they came as one: name, NUL, perhaps a space, value. */
-static void keep_field(struct mm_message *m, struct mm_text name, struct mm_text value, struct mm_span spans[2])
+static inline void keep_field(struct mm_message *m, struct mm_text name, struct mm_text value, struct mm_span spans[2])
 {
 	uintptr_t ends = (uintptr_t)name.bytes + name.size, begins = (uintptr_t)value.bytes;
 	size_t between = begins - ends;
@@ -170,7 +175,7 @@ static void keep_field(struct mm_message *m, struct mm_text name, struct mm_text
 		spans[1] = mm_message_keep(m, value);
 		return;
 	}
-	struct mm_span both = mm_message_keep(m, (struct mm_text){ name.bytes, name.size + between + value.size });
+	struct mm_span both = keep(m, (struct mm_text){ name.bytes, name.size + between + value.size });
 	spans[0] = (struct mm_span){ both.at, (uint32_t)name.size };
 	spans[1] = (struct mm_span){ both.at + (uint32_t)(name.size + between), (uint32_t)value.size };
 	if (both.size == 0)

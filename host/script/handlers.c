@@ -246,7 +246,7 @@ static bool is_alone(const struct mm_script_session *ss)
 static bool further_field(void *self)
 {
 	struct mm_script_session *ss = self;
-	if (ss->has_verdict || ss->over_due != 0 || !mm_engine_further(ss->engine, ss, &ss->event))
+	if (ss->has_verdict || ss->over_due != 0 || !mm_engine_further(ss->engine, ss))
 		return false;
 	mm_told_event(ss, true);
 	return true;
