@@ -99,10 +99,10 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 	const struct mm_shadow_of *shadow = NULL;
 	struct mm_feed *f = calloc(1, sizeof *f);
 	if (f != NULL) {
-		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault,
+		static const struct mm_engine_owner ops = { on_feeder_wake, on_feeder_report, on_feeder_fault,
 			on_feeder_aside, on_feeder_note, on_feeder_edits };
 		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_worker_runtime(h->worker, at, &shadow),
-			owner, &f->out);
+			&ops, f, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {
 		free(f);

@@ -244,6 +244,7 @@ static void hear(struct edge *e)
 /* When nothing waits and nothing is wrong, every command has its answer. */
 static void check_rest(struct edge *e)
 {
+	mm_engine_rest(e->stub->engine);
 	if (e->has_fault || e->is_ended || e->is_vague || mm_engine_is_waiting(e->stub->engine)
 	    || mm_engine_is_finished(e->stub->engine))
 		return;
@@ -448,8 +449,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mm_mta_init(&e.mta, &offer);
 	mm_frame_init(&e.told, MM_PACKET_DATA_MAX_1M);
 	mm_frame_init(&e.said, MM_PACKET_DATA_MAX_1M);
-	struct mm_engine *engine = mm_engine_new(&shared, (struct mm_runtime){ &ops, &stub },
-		(struct mm_engine_owner){ &e, wake, report, fault, NULL, NULL, NULL }, &e.out);
+	static const struct mm_engine_owner owner = { wake, report, fault, NULL, NULL, NULL };
+	struct mm_engine *engine = mm_engine_new(&shared, (struct mm_runtime){ &ops, &stub }, &owner, &e, &e.out);
 	struct mm_buffer hello = { .size = 0 };
 	mm_mta_write_offer(&hello, &offer);
 	if (next(&in) % 8 != 0)
@@ -466,7 +467,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(mm_engine_is_finished(engine) || stub.is_waiting);
 	mm_engine_free(engine);
 	CHECK(stub.is_freed);
-	mm_message_pool_free(&shared.message_pool);
+	mm_engine_shared_free(&shared);
 	mm_mta_free(&e.mta);
 	mm_frame_free(&e.told);
 	mm_frame_free(&e.said);

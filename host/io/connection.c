@@ -142,7 +142,7 @@ void mm_connections_free(struct mm_connections *all)
 	all->on_close = NULL;
 	while (all->first != NULL)
 		connection_free(all->first);
-	mm_message_pool_free(&all->engines.message_pool);
+	mm_engine_shared_free(&all->engines);
 	mm_buffer_free(&all->out);
 	mm_recorder_free(all->recorder);
 	all->recorder = NULL;
@@ -295,6 +295,7 @@ static void settle(struct mm_connection *c)
 		if (mm_engine_has_more(c->engine) && reads_its_answers(c))
 			join_more(c);
 		watch_input(c);
+		mm_engine_rest(c->engine);
 		return;
 	}
 	if (c->fd >= 0 && c->unsent.size > 0 && !c->is_broken) {
@@ -514,8 +515,8 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 		close(fd);
 		return false;
 	}
-	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault, on_aside, on_note, on_edits };
-	c->engine = mm_engine_new(&all->engines, runtime, owner, &all->out);
+	static const struct mm_engine_owner ops = { on_wake, on_report, on_fault, on_aside, on_note, on_edits };
+	c->engine = mm_engine_new(&all->engines, runtime, &ops, c, &all->out);
 	if (c->engine == NULL) {
 		free(c);
 		close(fd);

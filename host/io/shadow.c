@@ -237,9 +237,9 @@ static void on_edits(void *self)
 /* A fault of the connection is the live engine's to report. False: out of memory. */
 static bool begin_engine(struct mm_shadow *s)
 {
-	struct mm_engine_owner owner = { s, on_wake, on_report, NULL, on_aside, NULL, on_edits };
+	static const struct mm_engine_owner ops = { on_wake, on_report, NULL, on_aside, NULL, on_edits };
 	struct mm_joint joint = { .first = mm_generation_runtime(s->generation), .wanted = &s->wanted };
-	s->engine = mm_engine_new(&s->all->engines, mm_joint_runtime(&joint), owner, &s->all->out);
+	s->engine = mm_engine_new(&s->all->engines, mm_joint_runtime(&joint), &ops, s, &s->all->out);
 	if (s->engine == NULL)
 		return false;
 	struct mm_session *session = mm_engine_session(s->engine);
@@ -539,7 +539,7 @@ static void end_all(struct mm_shadows *all)
 void mm_shadows_free(struct mm_shadows *all)
 {
 	end_all(all);
-	mm_message_pool_free(&all->engines.message_pool);
+	mm_engine_shared_free(&all->engines);
 	mm_buffer_free(&all->out);
 	mm_buffer_free(&all->scratch);
 	free(all->idle);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #define TODO_MAX 8
+#define HANDLINGS_KEPT 64u       /* that no engine needs now */
 
 #define UNDECLARED_MAX  1024u           /* bytes from the MTA that need not be declared yet ... */
 #define DECLARED_LITTLE 8192u           /* ... by a session that has declared fewer than these */
@@ -28,18 +29,39 @@
 #define NOTE_KIND    0x10u
 #define NOTE_FOLDS   0x20u
 
+/* What an engine needs while packets are at hand, and not between them: a worker has few of these, so those that are in
+ * use stay in the processor's cache, and a session that waits for its MTA is small. */
+struct mm_handling {
+	struct mm_handling      *next_free;     /* link in the pool */
+	struct mm_frame          frame;
+	struct mm_command        command;       /* of the packet being handled */
+	struct mm_buffer         mail_macros;   /* owned: came for MAIL with a message open; whose they are, the next
+	                                         * command tells */
+	struct mm_buffer         folded;        /* owned: a header value whose line ends were CRLF */
+	struct mm_fault         *why;           /* borrowed during run() */
+	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
+	struct mm_verdict        result;        /* final verdict, for done */
+	enum mm_stage            result_stage;
+	uint32_t                 result_edits;
+	enum mm_mta_kind         result_mta;    /* of the MTA that got them */
+	char                     answered_by[sizeof ((struct mm_verdict *)0)->decided_by];      /* the last answer */
+	double                   waiting_since; /* mm_clock_now() */
+	uint64_t                 turn_ends;     /* when *shared->busy is more */
+	uint32_t                 turn_left;     /* packets that this turn may still handle */
+};
+
 struct mm_engine {
 	struct mm_session        session;
 	struct mm_engine_shared *shared;        /* borrowed */
 	struct mm_runtime        runtime;
 	void                    *runtime_session;       /* owned through runtime.ops->close; NULL
 	                                                 * before the first byte */
-	struct mm_engine_owner   owner;
+	const struct mm_engine_owner *owner_ops;       /* borrowed */
+	void                    *owner;         /* borrowed */
 	struct mm_buffer        *out;           /* borrowed */
-	struct mm_frame          frame;
+	struct mm_handling      *now;           /* owned; NULL: the engine rests */
 
 	uint8_t                  when;          /* one MM_WHEN_ bit: the present point of the dialogue */
-	struct mm_command        command;       /* of the packet being handled */
 	uint8_t                  todo[TODO_MAX];        /* enum mm_stage, events still to run */
 	uint8_t                  todo_count;
 	bool                     is_waiting;    /* the runtime works on todo[0] */
@@ -49,31 +71,92 @@ struct mm_engine {
 	uint8_t                  fresh_macros;  /* 1 << enum mm_macro_set: have come, and were not told */
 	bool                     has_noted;     /* the facts of the command are stored, before its own event */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
-	struct mm_buffer         mail_macros;   /* owned: came for MAIL with a message open; whose they are, the next
-	                                         * command tells */
 	bool                     has_mail_macros;
-	struct mm_buffer         folded;        /* owned: a header value whose line ends were CRLF */
 	uint8_t                  noted;         /* NOTE_ bits: what the owner has been told */
 	bool                     shuns_message; /* it has killed a worker before: the runtime sees no more of it */
-	size_t                   undeclared;    /* bytes from the MTA since the account was told */
 	uint8_t                  shortage;      /* of memory: SHORT_ bits */
 	bool                     is_refused;    /* for lack of memory; the answer to the command is tempfail */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
 	bool                     has_more;      /* the turn ended before the packets did */
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
-	struct mm_fault         *why;           /* borrowed during run() */
-	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
-	struct mm_verdict        result;        /* final verdict, for done */
-	enum mm_stage            result_stage;
 	uint8_t                  ended_by;      /* enum mm_end, of the message or client that ends */
-	uint32_t                 result_edits;
-	enum mm_mta_kind         result_mta;    /* of the MTA that got them */
-	char                     answered_by[sizeof ((struct mm_verdict *)0)->decided_by];      /* the last answer */
-	double                   waiting_since; /* mm_clock_now() */
-	uint64_t                 turn_ends;     /* when *shared->busy is more */
-	uint32_t                 turn_left;     /* packets that this turn may still handle */
+	uint32_t                 undeclared;    /* bytes from the MTA since the account was told */
 };
+
+/* ---- what is needed while packets are at hand ---- */
+
+static uint32_t data_max(const struct mm_engine *e)
+{
+	return e->session.is_negotiated ? e->session.grants.data_max : MM_PACKET_DATA_MAX;
+}
+
+/* False: out of memory. */
+static bool take_handling(struct mm_engine *e)
+{
+	if (e->now != NULL)
+		return true;
+	struct mm_handling *h = e->shared->handlings;
+	if (h != NULL) {
+		e->shared->handlings = h->next_free;
+		e->shared->handling_count--;
+	} else if ((h = calloc(1, sizeof *h)) == NULL) {
+		return false;
+	}
+	h->frame.data_max = data_max(e);
+	e->now = h;
+	return true;
+}
+
+/* Back to the state after calloc(). */
+static void clear_handling(struct mm_handling *h)
+{
+	mm_frame_free(&h->frame);
+	mm_buffer_free(&h->mail_macros);
+	mm_buffer_free(&h->folded);
+	mm_verdict_reset(&h->held);
+	mm_verdict_reset(&h->result);
+	h->result_stage = (enum mm_stage)0;
+	h->result_edits = 0;
+	h->result_mta = (enum mm_mta_kind)0;
+	h->answered_by[0] = '\0';
+}
+
+static void give_handling(struct mm_engine *e)
+{
+	struct mm_handling *h = e->now;
+	if (h == NULL)
+		return;
+	e->now = NULL;
+	clear_handling(h);
+	if (e->shared->handling_count >= HANDLINGS_KEPT) {
+		free(h);
+		return;
+	}
+	h->next_free = e->shared->handlings;
+	e->shared->handlings = h;
+	e->shared->handling_count++;
+}
+
+void mm_engine_rest(struct mm_engine *e)
+{
+	const struct mm_handling *h = e->now;
+	if (h == NULL || e->is_waiting || e->todo_count > 0 || e->has_mail_macros || mm_frame_pending(&h->frame) > 0
+	    || mm_frame_has_packet(&h->frame) || h->held.kind != MM_VERDICT_continue)
+		return;
+	if (e->session.message == NULL || h->result.kind == MM_VERDICT_continue)
+		give_handling(e);
+}
+
+void mm_engine_shared_free(struct mm_engine_shared *shared)
+{
+	mm_message_pool_free(&shared->message_pool);
+	for (struct mm_handling *h; (h = shared->handlings) != NULL;) {
+		shared->handlings = h->next_free;
+		free(h);
+	}
+	shared->handling_count = 0;
+}
 
 /* ---- life ---- */
 
@@ -85,20 +168,20 @@ static void begin_client(struct mm_engine *e)
 }
 
 struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runtime runtime,
-	struct mm_engine_owner owner, struct mm_buffer *out)
+	const struct mm_engine_owner *ops, void *owner, struct mm_buffer *out)
 {
 	struct mm_engine *e = calloc(1, sizeof *e);
 	if (e == NULL)
 		return NULL;
 	e->shared = shared;
 	e->runtime = runtime;
+	e->owner_ops = ops;
 	e->owner = owner;
 	e->out = out;
 	e->when = MM_WHEN_START;
 	if (shared->poison != NULL && shared->row != NULL)
 		e->session.seed = shared->poison->seed;
 	e->session.account.sum = &shared->held;
-	mm_frame_init(&e->frame, MM_PACKET_DATA_MAX);
 	begin_client(e);
 	e->runtime_session = runtime.ops->open(runtime.self, &e->session, e);
 	if (e->runtime_session == NULL) {
@@ -108,29 +191,25 @@ struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runti
 	return e;
 }
 
-static void end_at_once(struct mm_engine *e);
+static void end_by(struct mm_engine *e, enum mm_cancel why, bool at_once);
 
 void mm_engine_free(struct mm_engine *e)
 {
 	if (e == NULL)
 		return;
-	end_at_once(e);
+	end_by(e, MM_CANCEL_SHUTDOWN, true);
 	e->runtime.ops->close(e->runtime_session);
-	mm_verdict_reset(&e->held);
-	mm_verdict_reset(&e->result);
 	mm_session_clear(&e->session, &e->shared->message_pool);
-	mm_frame_free(&e->frame);
-	mm_buffer_free(&e->mail_macros);
-	mm_buffer_free(&e->folded);
+	give_handling(e);
 	free(e);
 }
 
 static void note(struct mm_engine *e, uint8_t what, const char *text)
 {
-	if (e->noted & what || e->owner.note == NULL)
+	if (e->noted & what || e->owner_ops->note == NULL)
 		return;
 	e->noted |= what;
-	e->owner.note(e->owner.self, text);
+	e->owner_ops->note(e->owner, text);
 }
 
 /* ---- what is at work, for the process that would find us dead ---- */
@@ -172,7 +251,7 @@ static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 	const struct mm_poison *poison = e->shared->poison;
 	struct mm_fault ignored;
 	bool is_early = stage == MM_STAGE_macros;       /* its command's own event answers */
-	stage = is_early ? e->command.row->stage : stage;
+	stage = is_early ? e->now->command.row->stage : stage;
 	if (stage == MM_STAGE_close)
 		show_event(e, 0);               /* no retry can be stopped at it */
 	if (e->session.seed == 0 || stage == MM_STAGE_negotiate || MM_STAGES_AFTERWARDS & 1u << stage)
@@ -216,7 +295,7 @@ static void fail(struct mm_engine *e);
 static void push(struct mm_engine *e, enum mm_stage stage)
 {
 	if (e->todo_count == TODO_MAX) {
-		mm_fault_set(e->why, MM_FAULT_BUG, "%s after %d events that have not run", mm_stage_name(stage),
+		mm_fault_set(e->now->why, MM_FAULT_BUG, "%s after %d events that have not run", mm_stage_name(stage),
 			TODO_MAX);
 		fail(e);
 		return;
@@ -239,14 +318,14 @@ static void begin_turn(struct mm_engine *e)
 {
 	const struct mm_engine_shared *shared = e->shared;
 	e->has_more = false;
-	e->turn_ends = shared->turn_ticks > 0 ? *shared->busy + shared->turn_ticks : 0;
-	e->turn_left = shared->turn_ticks > 0 ? MM_TURN_PACKETS : UINT32_MAX;
+	e->now->turn_ends = shared->turn_ticks > 0 ? *shared->busy + shared->turn_ticks : 0;
+	e->now->turn_left = shared->turn_ticks > 0 ? MM_TURN_PACKETS : UINT32_MAX;
 }
 
 static void end_turn(struct mm_engine *e)
 {
-	if (e->turn_ends != 0)
-		e->turn_left = 0;
+	if (e->now->turn_ends != 0)
+		e->now->turn_left = 0;
 }
 
 /* ---- replies ---- */
@@ -254,8 +333,8 @@ static void end_turn(struct mm_engine *e)
 /* Ends the message's wait time; the next event starts a new one. */
 static void forget_message(struct mm_engine *e)
 {
-	mm_verdict_reset(&e->held);
-	mm_verdict_reset(&e->result);
+	mm_verdict_reset(&e->now->held);
+	mm_verdict_reset(&e->now->result);
 	e->skips_body = false;
 	e->shuns_message = false;
 	if (e->session.message == NULL)
@@ -303,8 +382,8 @@ static bool must_wait_for_eom(const struct mm_engine *e, enum mm_stage stage, co
 static void decide_message(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
 	e->when = MM_WHEN_DECIDED;
-	e->result_stage = stage;
-	mm_verdict_move(&e->result, v);
+	e->now->result_stage = stage;
+	mm_verdict_move(&e->now->result, v);
 	if (e->session.message == NULL)
 		return;
 	e->session.message->decided_at = mm_clock_now();
@@ -316,21 +395,21 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 {
 	struct mm_message *m = e->session.message;
 	size_t start = e->out->size;
-	e->result_edits = 0;
+	e->now->result_edits = 0;
 	if (m != NULL && m->edits.count > 0 && lets_through(v)) {
-		enum mm_mta_kind mta = e->result_mta = mm_session_mta(&e->session);
+		enum mm_mta_kind mta = e->now->result_mta = mm_session_mta(&e->session);
 		if (mta == MM_MTA_UNKNOWN && mm_edits_have_positions(m))
 			note(e, NOTE_KIND, "neither Postfix nor Sendmail by its macros (v): inserted fields get the "
 				"positions that the protocol gives them");
-		if (e->owner.edits != NULL)
-			e->owner.edits(e->owner.self);
+		if (e->owner_ops->edits != NULL)
+			e->owner_ops->edits(e->owner);
 		mm_edits_write(m, &e->session.grants, mta, e->out);
-		e->result_edits = m->edits.count;
+		e->now->result_edits = m->edits.count;
 	}
 	if (e->out->failed) {                   /* half an edit must not be sent: take all of it back */
 		e->out->size = start;
 		e->out->failed = false;
-		e->result_edits = 0;
+		e->now->result_edits = 0;
 		mm_verdict_plain(v, MM_VERDICT_tempfail);
 	}
 	if (v->kind == MM_VERDICT_skip)
@@ -350,8 +429,8 @@ static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm
 		.reply = { (const char *)v->reply.bytes, v->reply.size },
 		.decided_by = v->decided_by[0] != '\0' ? v->decided_by : NULL, .waited = e->shared->waited,
 	};
-	if (e->owner.aside != NULL)
-		e->owner.aside(e->owner.self, &r);
+	if (e->owner_ops->aside != NULL)
+		e->owner_ops->aside(e->owner, &r);
 	if (o != NULL)
 		o->verdict(o->self, &e->session, &r, false);
 }
@@ -360,7 +439,7 @@ static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm
 static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
 	bool is_quiet = e->session.grants.quiet & 1u << stage;
-	memcpy(e->answered_by, v->decided_by, sizeof e->answered_by);
+	memcpy(e->now->answered_by, v->decided_by, sizeof e->now->answered_by);
 	if (stage == MM_STAGE_eom) {
 		write_end_of_message(e, v);
 		decide_message(e, stage, v);
@@ -369,14 +448,14 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	}
 	tell_aside(e, stage, v);
 	if (must_wait_for_eom(e, stage, v)) {
-		mm_verdict_move(&e->held, v);
+		mm_verdict_move(&e->now->held, v);
 		if (!is_quiet)
 			mm_reply_bare(e->out, SMFIR_CONTINUE);
 		return;
 	}
 	if (is_quiet) {
 		if (is_final(stage, v) || e->is_refused)
-			mm_verdict_move(&e->held, v);
+			mm_verdict_move(&e->now->held, v);
 		return;
 	}
 	if (v->kind == MM_VERDICT_skip && stage == MM_STAGE_header)
@@ -400,14 +479,14 @@ static void report(struct mm_engine *e, bool is_aborted, enum mm_stage stage)
 	if (m == NULL)
 		return;
 	struct mm_outcome_report r = {
-		.session = &e->session, .verdict = e->result.kind, .is_aborted = is_aborted, .stage = stage,
-		.reply = { (const char *)e->result.reply.bytes, e->result.reply.size },
-		.decided_by = e->result.decided_by[0] != '\0' ? e->result.decided_by : NULL,
-		.edits = is_aborted ? 0 : e->result_edits, .mta = e->result_mta,
+		.session = &e->session, .verdict = e->now->result.kind, .is_aborted = is_aborted, .stage = stage,
+		.reply = { (const char *)e->now->result.reply.bytes, e->now->result.reply.size },
+		.decided_by = e->now->result.decided_by[0] != '\0' ? e->now->result.decided_by : NULL,
+		.edits = is_aborted ? 0 : e->now->result_edits, .mta = e->now->result_mta,
 		.seconds = (m->decided_at != 0 ? m->decided_at : mm_clock_now()) - m->began_at, .waited = m->waited,
 	};
-	if (e->owner.report != NULL)
-		e->owner.report(e->owner.self, &r);
+	if (e->owner_ops->report != NULL)
+		e->owner_ops->report(e->owner, &r);
 	if (o != NULL)
 		o->verdict(o->self, &e->session, &r, true);
 }
@@ -427,8 +506,8 @@ static enum mm_stage stage_now(const struct mm_engine *e)
 static void end_message(struct mm_engine *e, bool is_aborted)
 {
 	bool has_no_answer = is_aborted && !e->has_last_answer;
-	report(e, has_no_answer, has_no_answer ? stage_now(e) : e->result_stage);
-	e->result_edits = 0;
+	report(e, has_no_answer, has_no_answer ? stage_now(e) : e->now->result_stage);
+	e->now->result_edits = 0;
 	forget_message(e);
 	if (e->when & (MM_WHEN_MESSAGE | MM_WHEN_DECIDED))
 		e->when = is_aborted ? MM_WHEN_IDLE : MM_WHEN_DECIDED;
@@ -456,12 +535,14 @@ static void end_client(struct mm_engine *e)
 static bool is_accepted_with_seals(const struct mm_engine *e)
 {
 	const struct mm_message *m = e->session.message;
-	return m != NULL && m->edits.seals > 0 && e->held.kind == MM_VERDICT_accept;
+	return m != NULL && m->edits.seals > 0 && e->now->held.kind == MM_VERDICT_accept;
 }
 
 static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *event)
 {
-	*event = (struct mm_event){ .stage = stage, .command = mm_frame_has_packet(&e->frame) ? &e->command : NULL };
+	*event = (struct mm_event){
+		.stage = stage, .command = mm_frame_has_packet(&e->now->frame) ? &e->now->command : NULL,
+	};
 	switch (stage) {
 	case MM_STAGE_abort:
 		event->command = NULL;
@@ -470,26 +551,28 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_done:
 		event->command = NULL;
-		event->result = e->result.kind;
-		event->result_by = e->result.decided_by;
-		event->result_edits = e->result_edits;
-		event->ended_at = e->result_stage;
-		event->result_reply = (struct mm_text){ (const char *)e->result.reply.bytes, e->result.reply.size };
+		event->result = e->now->result.kind;
+		event->result_by = e->now->result.decided_by;
+		event->result_edits = e->now->result_edits;
+		event->ended_at = e->now->result_stage;
+		event->result_reply = (struct mm_text){
+			(const char *)e->now->result.reply.bytes, e->now->result.reply.size,
+		};
 		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_close:
 		event->command = NULL;
 		event->ended_by = (enum mm_end)e->ended_by;
 		return true;
 	case MM_STAGE_macros:
-		event->macros_at = (enum mm_macro_set)mm_macro_set_of(e->command.row->letter);
+		event->macros_at = (enum mm_macro_set)mm_macro_set_of(e->now->command.row->letter);
 		return !mm_macros_is_empty(&e->session.macros, event->macros_at)
-			&& (!e->command.row->is_content || e->session.message != NULL)
-			&& e->held.kind == MM_VERDICT_continue;
+			&& (!e->now->command.row->is_content || e->session.message != NULL)
+			&& e->now->held.kind == MM_VERDICT_continue;
 	case MM_STAGE_body:
-		return !e->skips_body && e->held.kind == MM_VERDICT_continue;
+		return !e->skips_body && e->now->held.kind == MM_VERDICT_continue;
 	case MM_STAGE_rcpt:
 		event->is_refused = e->rcpt_is_refused;
-		return e->session.message != NULL && e->held.kind == MM_VERDICT_continue;
+		return e->session.message != NULL && e->now->held.kind == MM_VERDICT_continue;
 	case MM_STAGE_eoh:
 	case MM_STAGE_eom:
 		event->is_accepted = is_accepted_with_seals(e);
@@ -498,7 +581,7 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 		/* fall through */
 	case MM_STAGE_data:
 	case MM_STAGE_header:
-		return e->session.message != NULL && e->held.kind == MM_VERDICT_continue;
+		return e->session.message != NULL && e->now->held.kind == MM_VERDICT_continue;
 	default:
 		return true;
 	}
@@ -511,7 +594,7 @@ static void fail(struct mm_engine *e)
 	e->has_noted = false;
 	e->ended_by = MM_END_protocol;
 	e->todo_count = 0;
-	mm_frame_done(&e->frame);
+	mm_frame_done(&e->now->frame);
 	if (e->session.message != NULL)
 		push(e, e->has_last_answer ? MM_STAGE_done : MM_STAGE_abort);
 	push(e, MM_STAGE_close);
@@ -541,10 +624,10 @@ static void note_missing(struct mm_engine *e, const struct mm_wanted *w)
 static bool negotiate(struct mm_engine *e, struct mm_fault *why)
 {
 	const struct mm_wanted *w = e->runtime.ops->wanted(e->runtime_session);
-	if (!mm_negotiate(&e->command.offer, w, &e->session.grants, e->out, why))
+	if (!mm_negotiate(&e->now->command.offer, w, &e->session.grants, e->out, why))
 		return false;
-	e->frame.data_max = e->session.grants.data_max;
 	e->session.is_negotiated = true;
+	e->now->frame.data_max = data_max(e);
 	note_missing(e, w);
 	e->tells_macros = w->stages & MM_STAGE_BIT(macros);
 	e->when = MM_WHEN_IDLE;
@@ -570,9 +653,9 @@ static void finish_event(struct mm_engine *e, struct mm_verdict *v)
 		break;
 	case MM_STAGE_negotiate:
 		if (v->kind != MM_VERDICT_continue) {   /* the protocol refuses by closing */
-			mm_fault_set(e->why, MM_FAULT_SCRIPT, "on_negotiate refuses this MTA (%s)", v->decided_by);
+			mm_fault_set(e->now->why, MM_FAULT_SCRIPT, "on_negotiate refuses this MTA (%s)", v->decided_by);
 			fail(e);
-		} else if (!negotiate(e, e->why))
+		} else if (!negotiate(e, e->now->why))
 			fail(e);
 		break;
 	case MM_STAGE_rcpt:
@@ -591,8 +674,8 @@ static void finish_event(struct mm_engine *e, struct mm_verdict *v)
 static bool is_beside(const struct mm_engine *e, enum mm_stage stage)
 {
 	if (stage == MM_STAGE_body)
-		return e->command.row->letter == SMFIC_BODYEOB;
-	return stage == MM_STAGE_data && e->command.row->letter != SMFIC_DATA;
+		return e->now->command.row->letter == SMFIC_BODYEOB;
+	return stage == MM_STAGE_data && e->now->command.row->letter != SMFIC_DATA;
 }
 
 /* A final verdict becomes that of the packet. */
@@ -602,17 +685,17 @@ static void finish_beside(struct mm_engine *e, struct mm_verdict *v)
 	if (v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip)
 		mm_verdict_reset(v);
 	else
-		mm_verdict_move(&e->held, v);
+		mm_verdict_move(&e->now->held, v);
 }
 
 /* A verdict that could not be sent where it was given is sent at the first stage that answers. */
 static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
-	if (e->held.kind == MM_VERDICT_continue || !(MM_STAGES_OF_MESSAGE & 1u << stage))
+	if (e->now->held.kind == MM_VERDICT_continue || !(MM_STAGES_OF_MESSAGE & 1u << stage))
 		return;
 	if (is_beside(e, stage))
 		return;                         /* the packet's own event takes it */
-	mm_verdict_move(v, &e->held);
+	mm_verdict_move(v, &e->now->held);
 }
 
 static void decide_event(struct mm_engine *e, struct mm_verdict *v)
@@ -634,14 +717,14 @@ static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 	size_t start = e->out->size;
 	bool is_offer = e->todo[0] == MM_STAGE_negotiate;
 	decide_event(e, v);
-	show_sent(e, start, is_offer ? "" : e->answered_by);
+	show_sent(e, start, is_offer ? "" : e->now->answered_by);
 }
 
 /* The runtime has decided, or its wait was cancelled. */
 static void end_wait(struct mm_engine *e)
 {
 	e->is_waiting = false;
-	e->shared->waited = mm_clock_now() - e->waiting_since;
+	e->shared->waited = mm_clock_now() - e->now->waiting_since;
 	if (e->session.message != NULL && e->session.message->decided_at == 0)
 		e->session.message->waited += e->shared->waited;
 }
@@ -664,7 +747,7 @@ static void run_event(struct mm_engine *e)
 	} else if (!is_poison(e, stage, &v)) {
 		e->is_waiting = true;
 		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {
-			e->waiting_since = mm_clock_now();
+			e->now->waiting_since = mm_clock_now();
 			return;
 		}
 		e->is_waiting = false;
@@ -711,12 +794,13 @@ static bool note_mail(struct mm_engine *e, struct mm_fault *why)
 {
 	if (!open_message(e, why))
 		return false;
-	return mm_message_set_sender(e->session.message, e->command.text, e->command.strings) || out_of_memory(why);
+	const struct mm_command *c = &e->now->command;
+	return mm_message_set_sender(e->session.message, c->text, c->strings) || out_of_memory(why);
 }
 
 static bool note_header(struct mm_engine *e, struct mm_fault *why)
 {
-	const struct mm_command *c = &e->command;
+	const struct mm_command *c = &e->now->command;
 	e->when = MM_WHEN_HEADERS;
 	if (e->session.message->knows_fields
 	    && !mm_message_add_field(e->session.message, c->text, c->value, c->has_space))
@@ -732,7 +816,7 @@ __attribute__((cold)) static bool must_refuse(struct mm_engine *e, uint8_t lette
 {
 	bool lacks_macros = e->shortage & SHORT_OF_MACROS;
 	e->shortage &= ~SHORT_OF_MACROS;
-	if (MM_STAGES_AFTERWARDS & 1u << e->command.row->stage)
+	if (MM_STAGES_AFTERWARDS & 1u << e->now->command.row->stage)
 		return false;
 	return lacks_macros || (e->shortage & SHORT_OF_ROOM && mm_letter_is_in(letter, BRING_FACTS));
 }
@@ -741,14 +825,14 @@ __attribute__((cold)) static bool must_refuse(struct mm_engine *e, uint8_t lette
  * can, because it gets its answer later. False: the connection must close. */
 __attribute__((cold)) static bool refuse(struct mm_engine *e, uint8_t letter, struct mm_fault *why)
 {
-	enum mm_stage stage = e->command.row->stage;
+	enum mm_stage stage = e->now->command.row->stage;
 	e->shared->held.refusals++;
 	if (e->session.grants.quiet & 1u << stage && !(MM_STAGES_OF_MESSAGE & 1u << stage))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "no memory for what %s brings (memory_held)",
-			e->command.row->name);
+			e->now->command.row->name);
 	/* a message that is already lost keeps its verdict */
-	e->is_refused = e->held.kind != MM_VERDICT_reject && e->held.kind != MM_VERDICT_tempfail
-		&& e->held.kind != MM_VERDICT_discard;
+	e->is_refused = e->now->held.kind != MM_VERDICT_reject && e->now->held.kind != MM_VERDICT_tempfail
+		&& e->now->held.kind != MM_VERDICT_discard;
 	if (letter == SMFIC_MAIL)
 		return open_message(e, why);
 	if (letter == SMFIC_RCPT) {
@@ -770,18 +854,19 @@ __attribute__((cold)) static bool refuse(struct mm_engine *e, uint8_t letter, st
 static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
-	switch (e->command.row->letter) {
+	const struct mm_command *c = &e->now->command;
+	switch (c->row->letter) {
 	case SMFIC_CONNECT:
-		if (e->command.bytes_beyond > 0)
+		if (c->bytes_beyond > 0)
 			note(e, NOTE_CONNECT, "connect: bytes after the client's address: passed over");
-		return mm_session_set_client(s, &e->command) || out_of_memory(why);
-	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
+		return mm_session_set_client(s, c) || out_of_memory(why);
+	case SMFIC_HELO: return mm_session_set_helo(s, c->text) || out_of_memory(why);
 	case SMFIC_MAIL: return note_mail(e, why);
 	case SMFIC_RCPT:
 		e->rcpt_is_refused = is_refused_by_mta(e);
 		if (s->message == NULL)
 			return true;
-		return mm_message_add_recipient(s->message, e->command.text, e->command.strings, e->rcpt_is_refused)
+		return mm_message_add_recipient(s->message, c->text, c->strings, e->rcpt_is_refused)
 			|| out_of_memory(why);
 	case SMFIC_DATA: e->when = MM_WHEN_DATA; return true;
 	case SMFIC_HEADER: return s->message == NULL || note_header(e, why);
@@ -790,7 +875,7 @@ static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 	case SMFIC_BODYEOB:
 		if (s->message != NULL) {
 			e->when = MM_WHEN_BODY;
-			mm_message_note_body(s->message, e->command.text);
+			mm_message_note_body(s->message, c->text);
 		}
 		return true;
 	default:
@@ -802,10 +887,10 @@ static bool store_facts(struct mm_engine *e, struct mm_fault *why)
  * whose on_abort and log line would have the queue id of its successor. */
 static bool keep_mail_macros(struct mm_engine *e)
 {
-	mm_buffer_clear(&e->mail_macros);
-	mm_buffer_append(&e->mail_macros, e->command.strings.bytes, e->command.strings.size);
+	mm_buffer_clear(&e->now->mail_macros);
+	mm_buffer_append(&e->now->mail_macros, e->now->command.strings.bytes, e->now->command.strings.size);
 	e->has_mail_macros = true;
-	return !e->mail_macros.failed;
+	return !e->now->mail_macros.failed;
 }
 
 /* False: out of memory. */
@@ -814,16 +899,16 @@ static bool take_mail_macros(struct mm_engine *e)
 	if (!e->has_mail_macros)
 		return true;
 	e->has_mail_macros = false;
-	struct mm_text strings = { (const char *)e->mail_macros.bytes, e->mail_macros.size };
+	struct mm_text strings = { (const char *)e->now->mail_macros.bytes, e->now->mail_macros.size };
 	bool ok = mm_macros_set(&e->session.macros, SMFIC_MAIL, strings);
-	mm_buffer_free(&e->mail_macros);
+	mm_buffer_free(&e->now->mail_macros);
 	return ok;
 }
 
 /* Some clients send all their macros at any time (mtasim, Net::Milter). As libmilter does, the message goes on. */
 static bool settle_mail_macros(struct mm_engine *e)
 {
-	const struct mm_command_row *row = e->command.row;
+	const struct mm_command_row *row = e->now->command.row;
 	if (!e->has_mail_macros || row->letter == SMFIC_MAIL || row->letter == SMFIC_MACRO)
 		return true;
 	if (!row->is_content && row->letter != SMFIC_UNKNOWN)
@@ -835,7 +920,7 @@ static bool settle_mail_macros(struct mm_engine *e)
 /* Stores the facts of a command before any handler sees it. */
 static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 {
-	uint8_t letter = e->command.row->letter;
+	uint8_t letter = e->now->command.row->letter;
 	if (letter == SMFIC_MAIL && !take_mail_macros(e))
 		return out_of_memory(why);
 	mm_session_age_macros(&e->session, letter);
@@ -843,7 +928,7 @@ static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 		return refuse(e, letter, why);
 	if (!store_facts(e, why))
 		return false;
-	mm_digest_note(&e->session, &e->command);
+	mm_digest_note(&e->session, &e->now->command);
 	return true;
 }
 
@@ -858,7 +943,7 @@ static bool lacks_data(const struct mm_engine *e)
 /* Macros that have come for this command are told before its own event. */
 __attribute__((cold)) static void push_macros(struct mm_engine *e)
 {
-	int set = mm_macro_set_of(e->command.row->letter);
+	int set = mm_macro_set_of(e->now->command.row->letter);
 	uint8_t bit = set >= 0 ? (uint8_t)(1u << set) : 0;
 	if (!(e->fresh_macros & bit))
 		return;
@@ -869,7 +954,7 @@ __attribute__((cold)) static void push_macros(struct mm_engine *e)
 /* Queues the events of a command. An open message that the command silently ends is aborted first. */
 static void queue_events(struct mm_engine *e)
 {
-	const struct mm_command_row *row = e->command.row;
+	const struct mm_command_row *row = e->now->command.row;
 	bool has_message = e->session.message != NULL;
 	switch (row->letter) {
 	case SMFIC_ABORT:
@@ -903,7 +988,7 @@ static void queue_events(struct mm_engine *e)
 				note(e, NOTE_DATA, "content without DATA: on_data runs when it begins");
 			push(e, MM_STAGE_data);
 		}
-		if (row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
+		if (row->letter == SMFIC_BODYEOB && e->now->command.text.size > 0)
 			push(e, MM_STAGE_body);
 		break;
 	default:
@@ -918,24 +1003,24 @@ static void queue_events(struct mm_engine *e)
  * never shown to a handler. */
 static bool is_for_nobody(const struct mm_engine *e)
 {
-	return e->session.message == NULL && e->command.row->is_content;
+	return e->session.message == NULL && e->now->command.row->is_content;
 }
 
 static void answer_nobody(struct mm_engine *e)
 {
 	size_t start = e->out->size;
-	if (!(e->session.grants.quiet & 1u << e->command.row->stage))
+	if (!(e->session.grants.quiet & 1u << e->now->command.row->stage))
 		mm_reply_bare(e->out, SMFIR_CONTINUE);
 	if (e->session.traced != 0)
 		show_sent(e, start, "");
-	if (e->command.row->letter == SMFIC_BODYEOB)
+	if (e->now->command.row->letter == SMFIC_BODYEOB)
 		e->when = MM_WHEN_IDLE;
 }
 
 /* An MTA that cannot switch a step off sends it even when the filter handles no messages at all (protocol 4.4). */
 static bool is_untold(const struct mm_engine *e)
 {
-	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL && e->command.row->is_content;
+	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL && e->now->command.row->is_content;
 }
 
 static const char *where_text(uint8_t when)
@@ -955,8 +1040,8 @@ static const char *where_text(uint8_t when)
  * the message has; other clients copy the value from the message as it stands. */
 static bool end_lines_with_lf(struct mm_engine *e)
 {
-	struct mm_text *value = &e->command.value;
-	struct mm_buffer *b = &e->folded;
+	struct mm_text *value = &e->now->command.value;
+	struct mm_buffer *b = &e->now->folded;
 	if (memchr(value->bytes, '\r', value->size) == NULL)   /* memmem takes ten times as long */
 		return true;
 	if (memmem(value->bytes, value->size, "\r\n", 2) == NULL || mm_session_mta(&e->session) != MM_MTA_UNKNOWN)
@@ -975,15 +1060,15 @@ static bool end_lines_with_lf(struct mm_engine *e)
 
 static bool decode(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
-	if (!mm_command_decode(packet, e->session.grants.steps, &e->command, why))
+	if (!mm_command_decode(packet, e->session.grants.steps, &e->now->command, why))
 		return false;
-	return e->command.row->letter != SMFIC_HEADER || end_lines_with_lf(e) || out_of_memory(why);
+	return e->now->command.row->letter != SMFIC_HEADER || end_lines_with_lf(e) || out_of_memory(why);
 }
 
 /* As decode(), of a field that comes after another. */
 static bool decode_further(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
-	if (!mm_command_decode_field(packet, e->session.grants.steps, &e->command, why))
+	if (!mm_command_decode_field(packet, e->session.grants.steps, &e->now->command, why))
 		return false;
 	return end_lines_with_lf(e) || out_of_memory(why);
 }
@@ -993,13 +1078,13 @@ static void decode_again(struct mm_engine *e)
 {
 	struct mm_packet packet;
 	struct mm_fault ignored;
-	mm_frame_current(&e->frame, &packet);
+	mm_frame_current(&e->now->frame, &packet);
 	decode(e, &packet, &ignored);
 }
 
 static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
-	struct mm_command *c = &e->command;
+	struct mm_command *c = &e->now->command;
 	if (!decode(e, packet, why))
 		return false;
 	if (e->shared->observer != NULL)
@@ -1045,19 +1130,19 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 {
 	enum mm_stage stage = (enum mm_stage)e->todo[0];
 	if (stage == MM_STAGE_negotiate) {
-		e->session.grants.offer = e->command.offer;     /* on_negotiate sees it; the answer follows */
+		e->session.grants.offer = e->now->command.offer;     /* on_negotiate sees it; the answer follows */
 		return true;
 	}
-	bool has_packet = mm_frame_has_packet(&e->frame);
+	bool has_packet = mm_frame_has_packet(&e->now->frame);
 	bool is_early = stage == MM_STAGE_macros;
-	if (!has_packet || (e->command.row->stage != stage && !is_early))
+	if (!has_packet || (e->now->command.row->stage != stage && !is_early))
 		return has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
 	if (e->has_noted) {
 		e->has_noted = false;
 		return true;
 	}
 	e->has_noted = is_early;
-	if (e->command.row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
+	if (e->now->command.row->letter == SMFIC_BODYEOB && e->now->command.text.size > 0)
 		return true;                    /* stored with its chunk */
 	return note_facts(e, why);
 }
@@ -1065,10 +1150,10 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_packet packet;
-	mm_frame_done(&e->frame);
+	mm_frame_done(&e->now->frame);
 	if (e->is_ending)
 		return false;
-	switch (mm_frame_next(&e->frame, &packet, why)) {
+	switch (mm_frame_next(&e->now->frame, &packet, why)) {
 	case MM_FRAME_MORE:
 		return false;
 	case MM_FRAME_BAD:
@@ -1077,12 +1162,12 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 	case MM_FRAME_PACKET:
 		break;
 	}
-	if (e->turn_left == 0) {
-		mm_frame_again(&e->frame);
+	if (e->now->turn_left == 0) {
+		mm_frame_again(&e->now->frame);
 		e->has_more = true;
 		return false;
 	}
-	e->turn_left--;
+	e->now->turn_left--;
 	if (!begin_packet(e, &packet, why))
 		fail(e);
 	return true;
@@ -1094,11 +1179,11 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
  * the next one. Whether somebody watches the session was decided with the packet before it. */
 static bool can_go_further(const struct mm_engine *e)
 {
-	return e->why != NULL && e->why->class == MM_FAULT_NONE && e->is_waiting && !e->is_ending
-		&& e->todo_count == 1 && e->todo[0] == MM_STAGE_header && e->command.row->letter == SMFIC_HEADER
+	return e->now->why != NULL && e->now->why->class == MM_FAULT_NONE && e->is_waiting && !e->is_ending
+		&& e->todo_count == 1 && e->todo[0] == MM_STAGE_header && e->now->command.row->letter == SMFIC_HEADER
 		&& e->session.message != NULL && e->session.grants.quiet & MM_STAGE_BIT(header)
-		&& e->held.kind == MM_VERDICT_continue && e->shortage == 0 && !e->is_refused && !e->has_mail_macros
-		&& e->turn_left >= 2 && (e->turn_ends == 0 || *e->shared->busy <= e->turn_ends)
+		&& e->now->held.kind == MM_VERDICT_continue && e->shortage == 0 && !e->is_refused && !e->has_mail_macros
+		&& e->now->turn_left >= 2 && (e->now->turn_ends == 0 || *e->shared->busy <= e->now->turn_ends)
 		&& (e->session.seed == 0 || !mm_poison_is_any(e->shared->poison))
 		&& (e->shared->observer == NULL || e->session.traced == 0);
 }
@@ -1114,20 +1199,20 @@ static bool are_field_macros(const struct mm_packet *p)
  * comes next, and nothing has changed. */
 static bool next_field(struct mm_engine *e, struct mm_packet *packet)
 {
-	size_t at = e->frame.at + e->frame.packet_size;
+	size_t at = e->now->frame.at + e->now->frame.packet_size;
 	unsigned count = 1;
-	if (!mm_frame_peek(&e->frame, at, packet))
+	if (!mm_frame_peek(&e->now->frame, at, packet))
 		return false;
 	if (are_field_macros(packet)) {
 		at += MM_FRAME_HEAD + packet->size;
 		count++;
-		if (!mm_frame_peek(&e->frame, at, packet))
+		if (!mm_frame_peek(&e->now->frame, at, packet))
 			return false;
 	}
 	if (packet->letter != SMFIC_HEADER)
 		return false;
-	e->turn_left -= count;
-	mm_frame_skip_to(&e->frame, at, packet);
+	e->now->turn_left -= count;
+	mm_frame_skip_to(&e->now->frame, at, packet);
 	return true;
 }
 
@@ -1136,14 +1221,14 @@ bool mm_engine_further(struct mm_engine *e, const void *runtime_session)
 	struct mm_packet packet;
 	if (e->runtime_session != runtime_session || !can_go_further(e) || !next_field(e, &packet))
 		return false;
-	e->answered_by[0] = '\0';
-	if (!decode_further(e, &packet, e->why) || !note_header(e, e->why)) {
+	e->now->answered_by[0] = '\0';
+	if (!decode_further(e, &packet, e->now->why) || !note_header(e, e->now->why)) {
 		fail(e);
 		e->has_left = true;
 		return false;
 	}
 	if (e->session.seed != 0) {
-		mm_digest_note(&e->session, &e->command);
+		mm_digest_note(&e->session, &e->now->command);
 		show_event(e, mm_digest_of_event(&e->session, MM_STAGE_header));
 	}
 	return true;
@@ -1151,8 +1236,8 @@ bool mm_engine_further(struct mm_engine *e, const void *runtime_session)
 
 static void run(struct mm_engine *e, struct mm_fault *why)
 {
-	e->why = why;
-	if (!mm_account_fits(&e->session.account, GROWTH * mm_frame_pending(&e->frame)))
+	e->now->why = why;
+	if (!mm_account_fits(&e->session.account, GROWTH * mm_frame_pending(&e->now->frame)))
 		e->shortage |= SHORT_OF_ROOM;
 	while (!e->is_waiting && !e->is_finished) {
 		if (e->todo_count == 0 && !take_packet(e, why)) {
@@ -1167,13 +1252,13 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 			continue;
 		}
 		run_event(e);
-		if (e->turn_ends != 0 && *e->shared->busy > e->turn_ends)
+		if (e->now->turn_ends != 0 && *e->shared->busy > e->now->turn_ends)
 			end_turn(e);
 	}
 	e->shortage &= ~SHORT_OF_ROOM;
-	if (why->class != MM_FAULT_NONE && e->owner.fault != NULL)
-		e->owner.fault(e->owner.self, why);
-	e->why = NULL;
+	if (why->class != MM_FAULT_NONE && e->owner_ops->fault != NULL)
+		e->owner_ops->fault(e->owner, why);
+	e->now->why = NULL;
 }
 
 static bool is_afterwards(enum mm_stage stage)
@@ -1184,7 +1269,7 @@ static bool is_afterwards(enum mm_stage stage)
 /* The stage whose reply the MTA waits for. */
 static enum mm_stage awaited_stage(const struct mm_engine *e)
 {
-	return e->todo[0] == MM_STAGE_macros ? e->command.row->stage : (enum mm_stage)e->todo[0];
+	return e->todo[0] == MM_STAGE_macros ? e->now->command.row->stage : (enum mm_stage)e->todo[0];
 }
 
 /* The MTA has given up the message or the session while a handler waits: packets kept before that are void, too. */
@@ -1197,13 +1282,13 @@ static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 	e->has_noted = false;
 	struct mm_packet packet;
 	struct mm_fault ignored;
-	while (mm_frame_has_packet(&e->frame)) {        /* drop up to the abort or quit … */
-		mm_frame_done(&e->frame);
-		if (mm_frame_next(&e->frame, &packet, &ignored) == MM_FRAME_PACKET
+	while (mm_frame_has_packet(&e->now->frame)) {        /* drop up to the abort or quit … */
+		mm_frame_done(&e->now->frame);
+		if (mm_frame_next(&e->now->frame, &packet, &ignored) == MM_FRAME_PACKET
 		    && mm_letter_is_in(packet.letter, letters))
 			break;
 	}
-	mm_frame_again(&e->frame);              /* … which run() handles as any other */
+	mm_frame_again(&e->now->frame);              /* … which run() handles as any other */
 }
 
 /* Processes the packets at hand, up to a handler that waits and is still wanted. */
@@ -1212,7 +1297,7 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	uint8_t letter;
 	if (!e->is_waiting)
 		run(e, why);
-	while (e->is_waiting && mm_frame_find(&e->frame, mm_commands_ending_wait(awaited_stage(e)), &letter)) {
+	while (e->is_waiting && mm_frame_find(&e->now->frame, mm_commands_ending_wait(awaited_stage(e)), &letter)) {
 		stop_waiting(e, letter == SMFIC_ABORT ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
 		run(e, why);
 	}
@@ -1222,11 +1307,13 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
  * little is left for the next time: most commands are small, and counting costs as much as handling them. */
 static void declare(struct mm_engine *e, size_t n)
 {
-	e->undeclared += n;
-	if (e->undeclared < UNDECLARED_MAX && e->session.declared < DECLARED_LITTLE)
+	size_t undeclared = e->undeclared + n;
+	bool is_little = undeclared < UNDECLARED_MAX && e->session.declared < DECLARED_LITTLE;
+	e->undeclared = is_little ? (uint32_t)undeclared : 0;
+	if (is_little)
 		return;
-	e->undeclared = 0;
-	mm_session_declare(&e->session, e->frame.held.capacity + e->mail_macros.capacity + e->folded.capacity);
+	const struct mm_handling *h = e->now;
+	mm_session_declare(&e->session, h->frame.held.capacity + h->mail_macros.capacity + h->folded.capacity);
 }
 
 static void end(struct mm_engine *e, enum mm_cancel why, enum mm_end by);
@@ -1236,16 +1323,20 @@ static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fau
 	mm_fault_clear(why);
 	if (e->is_ending)
 		return true;
+	if (!take_handling(e)) {
+		mm_engine_end(e, MM_CANCEL_DISCONNECT);
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for %zu bytes from the MTA", n);
+	}
 	begin_turn(e);
-	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
+	if (!mm_frame_feed(&e->now->frame, bytes, n, why)) {
 		end(e, MM_CANCEL_DISCONNECT, MM_END_protocol);
 		return false;
 	}
 	go_on(e, why);
 	struct mm_fault keep;
-	bool has_command = mm_frame_has_packet(&e->frame);
+	bool has_command = mm_frame_has_packet(&e->now->frame);
 	mm_fault_clear(&keep);
-	if (!mm_frame_keep(&e->frame, &keep)) {
+	if (!mm_frame_keep(&e->now->frame, &keep)) {
 		end(e, MM_CANCEL_DISCONNECT, MM_END_protocol);
 		*why = keep;
 		return false;
@@ -1291,19 +1382,10 @@ static void end(struct mm_engine *e, enum mm_cancel why, enum mm_end by)
 	run(e, &ignored);
 }
 
-void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
-{
-	struct work before = begin_work(e);
-	enum mm_end by = why == MM_CANCEL_SHUTDOWN ? MM_END_stop : why == MM_CANCEL_TIMEOUT ? MM_END_timeout
-		: MM_END_disconnect;
-	end(e, why == MM_CANCEL_TIMEOUT ? MM_CANCEL_DISCONNECT : why, by);
-	show_work(e, before);
-}
-
 /* Cancels a waiting handler and runs the events still owed (abort or done, then close): there will be no later call. */
-static void end_at_once(struct mm_engine *e)
+static void end_at_once(struct mm_engine *e, enum mm_cancel why, enum mm_end by)
 {
-	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
+	end(e, why, by);
 	while (!e->is_finished && e->is_waiting) {
 		struct mm_verdict v = { 0 };
 		struct mm_fault ignored = { .class = MM_FAULT_NONE };
@@ -1312,6 +1394,32 @@ static void end_at_once(struct mm_engine *e)
 		event_decided(e, &v);
 		run(e, &ignored);
 	}
+}
+
+/* The same without memory to handle anything in: of what the engine needs, nothing outlives the call. */
+static void end_without_memory(struct mm_engine *e, enum mm_cancel why, enum mm_end by)
+{
+	struct mm_handling now = { .frame.data_max = data_max(e) };
+	e->now = &now;
+	end_at_once(e, why, by);
+	e->now = NULL;
+	clear_handling(&now);
+}
+
+static void end_by(struct mm_engine *e, enum mm_cancel why, bool at_once)
+{
+	struct work before = begin_work(e);
+	enum mm_end by = why == MM_CANCEL_SHUTDOWN ? MM_END_stop : why == MM_CANCEL_TIMEOUT ? MM_END_timeout
+		: MM_END_disconnect;
+	why = why == MM_CANCEL_TIMEOUT ? MM_CANCEL_DISCONNECT : why;
+	if (!e->is_finished)
+		(!take_handling(e) ? end_without_memory : at_once ? end_at_once : end)(e, why, by);
+	show_work(e, before);
+}
+
+void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
+{
+	end_by(e, why, false);
 }
 
 /* The MTA gets an answer although the handler was cancelled. One that decides the message is its final reply: on_done
@@ -1323,20 +1431,20 @@ static void note_last_answer(struct mm_engine *e, enum mm_stage stage, struct mm
 	if (!is_final(stage, v) || e->session.message == NULL)
 		return;
 	e->has_last_answer = true;
-	e->result_stage = stage;
-	mm_verdict_move(&e->result, v);
+	e->now->result_stage = stage;
+	mm_verdict_move(&e->now->result, v);
 }
 
 void mm_engine_shut_down(struct mm_engine *e)
 {
-	if (e->is_waiting && mm_frame_has_packet(&e->frame) && !is_afterwards((enum mm_stage)e->todo[0])) {
+	if (e->is_waiting && mm_frame_has_packet(&e->now->frame) && !is_afterwards((enum mm_stage)e->todo[0])) {
 		enum mm_stage stage = (enum mm_stage)e->todo[0];
 		struct mm_verdict v = { 0 };
 		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
 		e->is_waiting = false;
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
 		if (is_beside(e, stage) || stage == MM_STAGE_macros)
-			stage = e->command.row->stage;
+			stage = e->now->command.row->stage;
 		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
 			size_t start = e->out->size;
 			write_verdict(e, &v);
@@ -1355,39 +1463,39 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	end_wait(e);
 	if (e->runtime.ops->settle != NULL)
 		e->runtime.ops->settle(e->runtime_session, v);
-	e->why = &why;
+	e->now->why = &why;
 	begin_turn(e);
 	event_decided(e, v);
 	go_on(e, &why);
-	mm_frame_keep(&e->frame, &why);
+	mm_frame_keep(&e->now->frame, &why);
 	declare(e, UNDECLARED_MAX);
-	if (e->is_waiting && mm_frame_has_packet(&e->frame))
+	if (e->is_waiting && mm_frame_has_packet(&e->now->frame))
 		decode_again(e);
 	show_work(e, before);
-	e->owner.wake(e->owner.self);
+	e->owner_ops->wake(e->owner);
 }
 
 bool mm_engine_progress(struct mm_engine *e)
 {
-	if (!e->is_waiting || !mm_frame_has_packet(&e->frame) || e->command.row->letter != SMFIC_BODYEOB
+	if (!e->is_waiting || !mm_frame_has_packet(&e->now->frame) || e->now->command.row->letter != SMFIC_BODYEOB
 	    || is_afterwards((enum mm_stage)e->todo[0]))
 		return false;
 	size_t start = e->out->size;
 	mm_reply_bare(e->out, SMFIR_PROGRESS);
 	show_sent(e, start, "");
-	e->owner.wake(e->owner.self);
+	e->owner_ops->wake(e->owner);
 	return true;
 }
 
 bool mm_engine_wants_input(const struct mm_engine *e)
 {
 	/* when no handler waits, only one unfinished packet is kept, which has its own bound */
-	return !e->is_ending && !e->has_more && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+	return !e->is_ending && !e->has_more && (!e->is_waiting || mm_engine_pending(e) < MM_PENDING_MAX);
 }
 
 size_t mm_engine_pending(const struct mm_engine *e)
 {
-	return mm_frame_pending(&e->frame);
+	return e->now != NULL ? mm_frame_pending(&e->now->frame) : 0;
 }
 
 bool mm_engine_has_more(const struct mm_engine *e)
@@ -1397,12 +1505,13 @@ bool mm_engine_has_more(const struct mm_engine *e)
 
 size_t mm_engine_complete(const struct mm_engine *e, const void *bytes, size_t n)
 {
-	return e->is_waiting ? 0 : mm_frame_complete(&e->frame, bytes, n);
+	const struct mm_frame none = { .data_max = data_max(e) };
+	return e->is_waiting ? 0 : mm_frame_complete(e->now != NULL ? &e->now->frame : &none, bytes, n);
 }
 
 const char *mm_engine_answered_by(const struct mm_engine *e)
 {
-	return e->answered_by;
+	return e->now != NULL ? e->now->answered_by : "";
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)
@@ -1417,8 +1526,9 @@ bool mm_engine_is_waiting(const struct mm_engine *e)
 
 enum mm_stage mm_engine_waits_at(const struct mm_engine *e, double *since)
 {
-	*since = e->waiting_since;
-	return e->is_waiting && e->todo_count > 0 ? (enum mm_stage)e->todo[0] : MM_STAGE_COUNT;
+	bool waits = e->is_waiting && e->todo_count > 0;
+	*since = waits ? e->now->waiting_since : 0;
+	return waits ? (enum mm_stage)e->todo[0] : MM_STAGE_COUNT;
 }
 
 void *mm_engine_runtime_session(struct mm_engine *e)

@@ -25,6 +25,7 @@
 #include "milter/runtime.h"
 
 struct mm_engine;
+struct mm_handling;
 
 struct mm_outcome_report;
 
@@ -43,7 +44,9 @@ struct mm_observer {
 
 /* State that all engines of a worker share. The creator owns it; it outlives the engines. */
 struct mm_engine_shared {
-	struct mm_message *message_pool;        /* owned here; mm_message_pool_free() at the end */
+	struct mm_message *message_pool;        /* owned here; mm_engine_shared_free() at the end */
+	struct mm_handling *handlings;          /* the same: those that no engine needs now */
+	uint32_t           handling_count;
 	struct mm_account_sum held;             /* of the accounts of all sessions, and of whatever else adds one */
 	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
@@ -60,6 +63,9 @@ struct mm_engine_shared {
 	                                         * set when turn_ticks is */
 };
 
+/* After the last engine. */
+void mm_engine_shared_free(struct mm_engine_shared *);
+
 /* What happened to a message, for its one log line; or a verdict on something else. Texts are borrowed for the call. */
 struct mm_outcome_report {
 	const struct mm_session *session;
@@ -74,9 +80,8 @@ struct mm_outcome_report {
 	double                   waited;        /* seconds in which the MTA waited for a handler that itself waited */
 };
 
-/* The owner of an engine: connection.c, or an embedder's byte feeder. */
+/* What an engine tells its owner: connection.c, or an embedder's byte feeder. */
 struct mm_engine_owner {
-	void *self;
 	/* Outside of feed and end, bytes were appended to out or the engine has finished. */
 	void (*wake)(void *self);
 	void (*report)(void *self, const struct mm_outcome_report *);   /* a message ended; may be NULL */
@@ -92,9 +97,9 @@ struct mm_engine_owner {
 	void (*edits)(void *self);
 };
 
-/* Replies are appended to out, which is BORROWED. NULL: out of memory. */
-struct mm_engine *mm_engine_new(struct mm_engine_shared *, struct mm_runtime, struct mm_engine_owner,
-	struct mm_buffer *out);
+/* Replies are appended to out. That, ops and owner, which ops get as self, are BORROWED. NULL: out of memory. */
+struct mm_engine *mm_engine_new(struct mm_engine_shared *, struct mm_runtime, const struct mm_engine_owner *ops,
+	void *owner, struct mm_buffer *out);
 /* Cancels a waiting handler, reports the events still owed (abort or done, then close) without
  * waiting for them, and frees. */
 void mm_engine_free(struct mm_engine *);
@@ -107,6 +112,9 @@ bool mm_engine_feed(struct mm_engine *, const void *bytes, size_t n, struct mm_f
 bool mm_engine_has_more(const struct mm_engine *);
 /* As mm_engine_feed(), with the packets at hand. */
 bool mm_engine_go_on(struct mm_engine *, struct mm_fault *why);
+/* After all of a call's output has been taken: when nothing is at hand, the engine gives back the memory that it needs
+ * only then, and mm_engine_answered_by() is "". Not inside an engine's call. */
+void mm_engine_rest(struct mm_engine *);
 /* No more bytes will come. TIMEOUT: because the MTA was silent for too long; a handler that waits is told
  * DISCONNECT. */
 void mm_engine_end(struct mm_engine *, enum mm_cancel why);

@@ -39,7 +39,7 @@ describe("an engine", function()
     cost, seen, outcome = 1, {}, lib.MM_DECIDED
     shared, out, why = ffi.new "struct mm_engine_shared", ffi.new "struct mm_buffer", ffi.new "struct mm_fault"
     shared.turn_ticks, shared.busy = 10, busy
-    e = lib.mm_engine_new(shared, ffi.new("struct mm_runtime", ops, nil), owner, out)
+    e = lib.mm_engine_new(shared, ffi.new("struct mm_runtime", ops, nil), owner, nil, out)
     local offer = packet("O", u32(6) .. u32(0x1ff) .. u32(0))
     assert.is_true(lib.mm_engine_feed(e, offer, #offer, why))
     out.size = 0
@@ -48,7 +48,7 @@ describe("an engine", function()
   after_each(function()
     outcome = lib.MM_DECIDED
     lib.mm_engine_free(e)
-    lib.mm_message_pool_free(ffi.new("struct mm_message *[1]", shared.message_pool))
+    lib.mm_engine_shared_free(shared)
     lib.mm_buffer_free(out)
   end)
 

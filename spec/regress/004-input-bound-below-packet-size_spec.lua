@@ -25,7 +25,7 @@ end
 
 local function engine()
   local shared, out, why = ffi.new "struct mm_engine_shared", ffi.new "struct mm_buffer", ffi.new "struct mm_fault"
-  local e = lib.mm_engine_new(shared, ffi.new("struct mm_runtime", ops, nil), owner, out)
+  local e = lib.mm_engine_new(shared, ffi.new("struct mm_runtime", ops, nil), owner, nil, out)
   local function feed(bytes)
     return lib.mm_engine_feed(e, bytes, #bytes, why)
   end
