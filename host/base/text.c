@@ -22,3 +22,10 @@ bool mm_text_equal_blind(struct mm_text a, struct mm_text b)
 {
 	return a.size == b.size && strncasecmp(a.bytes, b.bytes, a.size) == 0;
 }
+
+void mm_text_make_plain(char *text, unsigned char least)
+{
+	for (char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c < least || (unsigned char)*c >= 0x7f)
+			*c = '?';
+}

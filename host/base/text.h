@@ -21,6 +21,9 @@ static inline struct mm_text mm_text_of(const char *string)
 
 /* Are they equal, apart from the case of ASCII letters? */
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b);
+/* Bytes below `least`, DEL and those above ASCII become question marks: text of others in lines of key=value must not
+ * fake another key (least: '!') or another line (least: ' '). */
+void mm_text_make_plain(char *text, unsigned char least);
 /* FNV-1a. Not for keys that an attacker may choose to collide. */
 uint64_t mm_text_hash(struct mm_text);
 /* The same with all bits mixed, so that any of them choose a slot; never 0. */

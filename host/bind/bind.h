@@ -27,10 +27,11 @@ void mm_bind_process(struct lua_State *);
 void mm_bind_identity(struct lua_State *);
 void mm_bind_key_file(struct lua_State *);
 /* Each adds a table of functions to it: core.hash, core.re, core.map, core.store, core.limit, core.tally, core.metric,
- * core.event, core.socket, core.datagram, core.http, core.database. */
+ * core.event, core.socket, core.datagram, core.http, core.database, core.service. */
 void mm_bind_hash(struct lua_State *);
 void mm_bind_re(struct lua_State *);
 void mm_bind_map(struct lua_State *);
+void mm_bind_service(struct lua_State *);
 void mm_bind_store(struct lua_State *);
 void mm_bind_limit(struct lua_State *);
 void mm_bind_tally(struct lua_State *);

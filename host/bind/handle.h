@@ -14,7 +14,7 @@
 #include "task/task.h"
 
 enum mm_handle_number { MM_HANDLE_SOCKET = 1, MM_HANDLE_DATAGRAM, MM_HANDLE_HTTP,
-	MM_HANDLE_DATABASE, MM_HANDLE_MAP, MM_HANDLE_PLACE };
+	MM_HANDLE_DATABASE, MM_HANDLE_MAP, MM_HANDLE_PLACE, MM_HANDLE_SERVICE };
 
 /* The class of handles; static. */
 struct mm_handle_class {

@@ -62,9 +62,9 @@ void mm_answer_free(struct mm_answer_lines *a)
 static bool is_number(const char *key)
 {
 	static const char *const keys[] = {
-		"aborted", "accept", "age", "begun", "continue", "deadline_in", "discard", "entries", "generation",
-		"held", "held_bytes", "held_largest",
-		"held_peak", "log_lost", "longest_collection_us", "lua_bytes",
+		"aborted", "accept", "age", "answers", "asked", "begun", "continue", "deadline_in", "discard",
+		"entries", "failures", "found", "generation", "held", "held_bytes", "held_largest", "held_peak",
+		"latency_us", "log_lost", "longest_collection_us", "longest_us", "lua_bytes",
 		"messages", "older_sessions",
 		"pid", "refused_unseen", "reject",
 		"script_errors", "scripts", "sessions", "taken", "tempfail", "uptime", "versions",
@@ -137,10 +137,14 @@ static bool is_of(const char *line, enum what what, bool is_status)
 /* Lines below an item: what is wrong with it, or where it waits. */
 static void add_below(struct mm_json *j, struct mm_answer_lines *a, size_t i)
 {
+	static const char *const errors[] = { "error", "last_error" };
 	const char *first = a->lines[i] + strspn(a->lines[i], " ");
-	if (strncmp(first, "error: ", 7) == 0) {
-		mm_json_key(j, "error");
-		mm_json_string(j, first + 7);
+	for (size_t k = 0; k < sizeof errors / sizeof *errors; k++) {
+		size_t size = strlen(errors[k]);
+		if (strncmp(first, errors[k], size) != 0 || strncmp(first + size, ": ", 2) != 0)
+			continue;
+		mm_json_key(j, errors[k]);
+		mm_json_string(j, first + size + 2);
 		return;
 	}
 	mm_json_key(j, "where");

@@ -6,6 +6,7 @@
 #include "base/say.h"
 #include "io/acceptor.h"
 #include "io/turn.h"
+#include "map/services.h"
 #include "map/tables.h"
 #include "story/desk.h"
 #include "task/memory.h"
@@ -48,6 +49,7 @@ struct mm_worker {
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_stores        *stores;        /* owned */
 	struct mm_tables        *tables;        /* owned */
+	struct mm_services       services;      /* that maps ask */
 	struct mm_desk          *desk;          /* owned; NULL: there is no history */
 	struct mm_tracer         tracer;
 	struct mm_children       children;      /* likewise */
@@ -599,6 +601,7 @@ static void lend(struct mm_worker *w, struct mm_generation_settings *s, unsigned
 	s->children = &w->children;
 	s->stores = w->stores;
 	s->tables = w->tables;
+	s->services = &w->services;
 	s->desk = w->desk;
 	s->tracer = &w->tracer;
 	s->meters = w->options.meters;
@@ -837,6 +840,7 @@ void mm_worker_list_generations(const struct mm_worker *w, struct mm_say say)
 void mm_worker_list_maps(const struct mm_worker *w, struct mm_say say)
 {
 	mm_tables_list(w->tables, say);
+	mm_services_list(&w->services, say);
 }
 
 bool mm_worker_trace(struct mm_worker *w, const struct mm_trace_filter *filter, enum mm_story_redact redact, int fd)

@@ -98,7 +98,7 @@ void mm_worker_close_copies(struct mm_worker *);        /* see mm_connections_cl
 uint64_t mm_worker_lua_bytes(const struct mm_worker *);
 unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that use an older generation */
 /* For people: a line for each session with the traceback of where it waits; a line for each generation in memory;
- * a line for each map of a file. */
+ * a line for each map of a file or service. */
 void mm_worker_list_sessions(const struct mm_worker *, struct mm_say say);
 void mm_worker_list_generations(const struct mm_worker *, struct mm_say say);
 void mm_worker_list_maps(const struct mm_worker *, struct mm_say say);

@@ -746,14 +746,6 @@ void mm_map_describe(const struct mm_map *m, struct mm_map_info *info)
 		.taken_at = m->taken_at, .modified_at = m->modified_at };
 }
 
-/* A file is named as it likes: characters that could fake another key or line become question marks. */
-static void make_plain(char *text, unsigned char least)
-{
-	for (char *c = text; *c != '\0'; c++)
-		if ((unsigned char)*c < least || (unsigned char)*c >= 0x7f)
-			*c = '?';
-}
-
 static void list_map(const struct mm_map *m, struct mm_say say)
 {
 	struct mm_map_info i;
@@ -761,7 +753,7 @@ static void list_map(const struct mm_map *m, struct mm_say say)
 	char path[PATH_MAX], line[PATH_MAX + 256];
 	mm_map_describe(m, &i);
 	snprintf(path, sizeof path, "%s", i.path);
-	make_plain(path, '!');
+	mm_text_make_plain(path, '!');
 	int at = snprintf(line, sizeof line, "kind=%s path=%s", i.format, path);
 	if (i.versions > 0 && i.entries != UINT64_MAX)
 		at += snprintf(line + at, sizeof line - (size_t)at, " entries=%llu", (unsigned long long)i.entries);
@@ -774,7 +766,7 @@ static void list_map(const struct mm_map *m, struct mm_say say)
 	if (mm_map_failure(m) == NULL)
 		return;
 	snprintf(line, sizeof line, "    error: %s", mm_map_failure(m));
-	make_plain(line, ' ');
+	mm_text_make_plain(line, ' ');
 	say.line(say.self, line);
 }
 

@@ -163,21 +163,38 @@ static void put_cell(struct mm_buffer *out, const char *line, const char *key, c
 	mm_html_format(out, "<td class=\"%s\" data-h=\"%s\">", class, head);
 	if (mm_columns_value(line, key, value, sizeof value) == NULL)
 		mm_html_put(out, "–");
-	else if (strcmp(key, "age") == 0)
+	else if (strcmp(key, "age") == 0 || strcmp(key, "asked") == 0)
 		mm_layout_duration(out, strtod(value, NULL));
-	else if (strcmp(key, "entries") == 0)
+	else if (strcmp(key, "latency_us") == 0)
+		mm_layout_took(out, strtod(value, NULL) / 1e6);
+	else if (class[0] == 'n')
 		mm_layout_count(out, strtod(value, NULL));
 	else
 		mm_html_string(out, value);
 	mm_html_put(out, "</td>");
 }
 
-static void put_map(struct mm_buffer *out, const char *line, const char *error)
+/* Maps of files and services have a table each: the key that names one, and its columns. */
+struct maps_table {
+	const char *key, *head;
+	struct { const char *key, *head, *class; } columns[6];
+};
+
+static const struct maps_table maps_tables[] = {
+	{ "path", "File", { { "kind", "Kind", "" }, { "entries", "Entries", "n" }, { "age", "Age", "n" },
+		{ "versions", "Versions", "n" } } },
+	{ "service", "Service", { { "kind", "Kind", "" }, { "state", "State", "" }, { "answers", "Answers", "n" },
+		{ "failures", "Failures", "n" }, { "latency_us", "Time of an answer", "n" },
+		{ "asked", "Asked", "n" } } },
+};
+
+#define MAPS_COLUMNS (sizeof maps_tables->columns / sizeof *maps_tables->columns)
+
+static void put_map(struct mm_buffer *out, const struct maps_table *t, const char *name, const char *line,
+	const char *error)
 {
-	char path[512] = "?";
-	mm_columns_value(line, "path", path, sizeof path);
 	mm_html_put(out, "<tr><th scope=\"row\"><code>");
-	mm_html_string(out, path);
+	mm_html_string(out, name);
 	mm_html_put(out, "</code>");
 	if (error != NULL) {
 		mm_html_put(out, "<p class=\"below\"><span class=\"verdict stop\">error</span> ");
@@ -185,12 +202,34 @@ static void put_map(struct mm_buffer *out, const char *line, const char *error)
 		mm_html_put(out, "</p>");
 	}
 	mm_html_put(out, "</th>");
-	put_cell(out, line, "kind", "Kind", "");
-	put_cell(out, line, "entries", "Entries", "n");
-	put_cell(out, line, "age", "Age", "n");
-	put_cell(out, line, "versions", "Versions", "n");
-	put_cell(out, line, "milter", "Milter", "");
+	for (size_t i = 0; i < MAPS_COLUMNS && t->columns[i].key != NULL; i++)
+		put_cell(out, line, t->columns[i].key, t->columns[i].head, t->columns[i].class);
 	mm_html_put(out, "</tr>");
+}
+
+static void put_maps_head(struct mm_buffer *out, const struct maps_table *t)
+{
+	mm_html_format(out, "<table class=\"cards\"><thead><tr><th scope=\"col\">%s</th>", t->head);
+	for (size_t i = 0; i < MAPS_COLUMNS && t->columns[i].key != NULL; i++)
+		mm_html_format(out, "<th scope=\"col\" class=\"%s\">%s</th>", t->columns[i].class, t->columns[i].head);
+	mm_html_put(out, "</tr></thead><tbody>");
+}
+
+static unsigned put_maps_of(struct mm_buffer *out, const struct maps_table *t, const struct mm_inquiry_answer *a)
+{
+	unsigned count = 0;
+	for (size_t i = 0; a != NULL && i < a->lines.count; i++) {
+		const char *line = a->lines.lines[i], *below = i + 1 < a->lines.count ? a->lines.lines[i + 1] : "";
+		char name[512];
+		if (line[0] == ' ' || mm_columns_value(line, t->key, name, sizeof name) == NULL)
+			continue;
+		if (count++ == 0)
+			put_maps_head(out, t);
+		put_map(out, t, name, line, strncmp(below, "    error: ", 11) == 0 ? below + 11 : NULL);
+	}
+	if (count > 0)
+		mm_html_put(out, "</tbody></table>");
+	return count;
 }
 
 static void put_maps(struct mm_screen *s)
@@ -198,24 +237,10 @@ static void put_maps(struct mm_screen *s)
 	const struct mm_inquiry_answer *a = mm_inquiry_get(s->source, MM_INQUIRY_MAPS);
 	unsigned count = 0;
 	mm_html_put(s->out, "<section><h2>Maps</h2>");
-	for (size_t i = 0; a != NULL && i < a->lines.count; i++) {
-		const char *line = a->lines.lines[i], *below = i + 1 < a->lines.count ? a->lines.lines[i + 1] : "";
-		char path[512];
-		if (line[0] == ' ' || mm_columns_value(line, "path", path, sizeof path) == NULL)
-			continue;
-		if (count++ == 0)
-			mm_html_put(s->out, "<table class=\"cards\"><thead><tr><th scope=\"col\">File</th><th "
-			"scope=\"col\">Kind"
-				"</th><th scope=\"col\" class=\"n\">Entries</th><th scope=\"col\" class=\"n\">Age</th>"
-				"<th scope=\"col\" class=\"n\">Versions</th><th "
-				"scope=\"col\">Milter</th></tr></thead><tbody>");
-		const char *error = strstr(below, "error: ");
-		put_map(s->out, line, below[0] == ' ' && error != NULL ? error + 7 : NULL);
-	}
-	if (count > 0)
-		mm_html_put(s->out, "</tbody></table>");
-	else
-		mm_layout_empty(s->out, "No script has opened a map of a file.");
+	for (size_t i = 0; i < sizeof maps_tables / sizeof *maps_tables; i++)
+		count += put_maps_of(s->out, &maps_tables[i], a);
+	if (count == 0)
+		mm_layout_empty(s->out, "No script has opened a map.");
 	mm_html_put(s->out, "</section>");
 }
 

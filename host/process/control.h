@@ -21,7 +21,8 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 	X(sessions,    NULL,      ITEMS,   "a line for each session: client, stage, age, what it waits for and where") \
 	X(end,         "SESSION", ITEMS,   "end a session that ctl sessions lists; exit status 66 when it is unknown") \
 	X(generations, NULL,      ITEMS,   "a line for each generation of scripts in memory") \
-	X(maps,        NULL,      ITEMS,   "a line for each map of a file: entries, age, versions, what is wrong") \
+	X(maps,        NULL,      ITEMS,   "a line for each map of a file or service: entries, age, answers; what is " \
+		"wrong") \
 	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \
 	X(forget,      NULL,      NOTES,   "try again what has killed workers and is refused since (poison_time)") \
 	X(metrics,     NULL,      NOTES,   "the page that a Prometheus reads (metrics)") \

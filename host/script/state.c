@@ -70,6 +70,7 @@ static int open_core(lua_State *L)
 	mm_bind_hash(L);
 	mm_bind_re(L);
 	mm_bind_map(L);
+	mm_bind_service(L);
 	mm_bind_store(L);
 	mm_bind_limit(L);
 	mm_bind_tally(L);

@@ -132,9 +132,8 @@ static void add_fact(char *line, size_t size, const char *key, const char *value
 	if (value == NULL || value[0] == '\0' || at >= size)
 		return;
 	snprintf(line + at, size - at, " %s=%s", key, value);
-	for (char *c = line + at + 1 + strlen(key) + 1; c < line + size && *c != '\0'; c++)
-		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
-			*c = '?';
+	if (at + strlen(key) + 2 < size)
+		mm_text_make_plain(line + at + strlen(key) + 2, '!');
 }
 
 static void add_wait(char *line, size_t size, const struct mm_task *t)

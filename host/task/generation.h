@@ -31,6 +31,7 @@ struct mm_profile_script;
 struct mm_script_session;
 struct mm_spawned;
 struct mm_stores;
+struct mm_services;
 struct mm_tables;
 struct mm_taken;
 struct mm_tls_cache;
@@ -136,6 +137,7 @@ struct mm_generation_settings {
 	struct mm_children      *children;      /* borrowed */
 	struct mm_stores        *stores;        /* borrowed; NULL: this host keeps none */
 	struct mm_tables        *tables;        /* borrowed; NULL: this host opens no maps */
+	struct mm_services      *services;      /* borrowed; NULL: nothing is noted of them */
 	struct mm_desk          *desk;          /* borrowed: for the stories of messages; NULL: none are told */
 	struct mm_tracer        *tracer;        /* borrowed; NULL: nobody can watch */
 	struct mm_meters        *meters;        /* borrowed; NULL: none */

@@ -12,6 +12,7 @@
 --   "timeout"     nothing came in time                  "bad_key"  no such key can exist in this map
 --   "bad_answer"  an answer that cannot be read
 local address = require "moonmilter.maps.address"
+local asked = require "moonmilter.maps.asked"
 local cached = require "moonmilter.maps.cached"
 local chain = require "moonmilter.maps.chain"
 local cidr = require "moonmilter.cidr"
@@ -160,6 +161,14 @@ local function open_module(read, options)
   return source, source.row or read.row
 end
 
+-- The name of a service for `ctl maps`; parameters that the script itself gives have no file to be named by.
+local function service_label(read, options)
+  local given = read.argument == "" and options.parameters or {}
+  local server = given.hosts or given.server_host or given.dbpath or ""
+  return spec_of.without_secrets(read.label .. (type(server) == "table" and table.concat(server, ",")
+    or tostring(server)))
+end
+
 -- An opened spec; nil and a text when it cannot be opened.
 local function open_leaf(text, options, directory)
   local read, why = spec_of.read(text, directory, options.parameters ~= nil)
@@ -176,6 +185,9 @@ local function open_leaf(text, options, directory)
   local folds = options.fold
   if folds == nil then
     folds = row.folds or false
+  end
+  if read.row.asks and not read.row.fetched then
+    source = asked.new(source, service_label(read, options))
   end
   if options.ttl > 0 or options.negative_ttl > 0 then
     source = cached.new(source, options)

@@ -421,8 +421,8 @@ describe("every kind of thing that a script can keep is among them:", function()
     for name in read("host/bind/handle.h"):match("enum mm_handle_number (%b{})"):gmatch "MM_HANDLE_(%w+)" do
       numbers[#numbers + 1] = name
     end
-    -- rows tcp and udp; no script sees the handle of a request, a database, a map or a sink's place
-    assert.same({ "SOCKET", "DATAGRAM", "HTTP", "DATABASE", "MAP", "PLACE" }, numbers)
+    -- rows tcp and udp; no script sees the handle of a request, a database, a map, a service or a sink's place
+    assert.same({ "SOCKET", "DATAGRAM", "HTTP", "DATABASE", "MAP", "PLACE", "SERVICE" }, numbers)
   end)
   it("no userdata is recognised by its metatable, and nothing of the host's is in the registry", function()
     local found = {}

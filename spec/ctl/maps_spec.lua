@@ -106,3 +106,124 @@ describe("ctl maps of a host whose scripts open none", function()
     h:stop()
   end)
 end)
+
+local SERVICES = [[
+local map = require "moonmilter.map"
+local maps = {
+  kept = map.open("tcp:127.0.0.1:PORT", { ttl = 60 }),
+  dead = map.open "socketmap:unix:DIRECTORY/none:name",
+  sql = map.open("pgsql:", { parameters = { hosts = "unix:DIRECTORY", dbname = "d", user = "u", password = "secret",
+    query = "SELECT '%s'" } }),
+  idle = map.open "dns:txt:zone.example",
+}
+function on_mail(ctx, sender)
+  local name, key = sender:match "^(%w+)%.(%w+)@"
+  if name then maps[name]:get(key) end
+end
+]]
+
+for _, workers in ipairs { 0, 2 } do
+  describe(("ctl maps of services, workers=%d,"):format(workers), function()
+    local h, server, directory, mta
+
+    setup(function()
+      directory = process.directory()
+      server = process.start({ "python3", "spec/map/map_servers.py", directory }, { output = directory .. "/ports",
+        life = 300 })
+      local port = host.wait_until(20, function()
+        return (process.read_file(directory .. "/ports") or ""):match "tcp=(%d+)[^\n]*\n"
+      end, "the service")
+      h = host.start { workers = workers, arguments = { "--log_level=error" },
+        scripts = { ["10-maps.lua"] = (SERVICES:gsub("PORT", port):gsub("DIRECTORY", directory)) } }
+      mta = h:connect()
+      mta:envelope "helo"
+    end)
+    teardown(function()
+      mta:close()
+      h:stop()
+      server:stop()
+      process.run("rm -rf " .. directory)
+    end)
+
+    local function ask(...)
+      for _, key in ipairs { ... } do
+        mta:mail(key .. "@one.example")
+        mta:abort()
+      end
+    end
+
+    -- What the worker that was asked says; without one, any worker.
+    local function of(kind)
+      local list = of_kind(h, kind)
+      table.sort(list, function(a, b) return a.answers + a.failures > b.answers + b.failures end)
+      return list[1], #list
+    end
+
+    it("shows one that was never asked", function()
+      local one, count = of "dns"
+      assert.equal(math.max(1, workers), count)
+      assert.same({ "unasked", "txt:zone.example", 0, 0 }, { one.state, one.service, one.answers, one.failures })
+      assert.is_nil(one.latency_us or one.longest_us or one.asked or one.error)
+    end)
+
+    it("counts answers and what was found, without what the cache answers, and how long they took", function()
+      ask("kept.a", "kept.a", "kept.a", "kept.b", "kept.none1")
+      local one = of "tcp"
+      assert.same({ "answers", 3, 2, 0 }, { one.state, one.answers, one.found, one.failures })
+      assert.is_true(one.latency_us > 0 and one.latency_us <= one.longest_us and one.longest_us < 60e6)
+      assert.is_true(one.asked >= 0 and one.asked < 60)
+      assert.matches("\nkind=tcp service=127.0.0.1:%d+ state=answers answers=3 found=2 failures=0 latency_us=%d+ "
+        .. "longest_us=%d+ asked=%d+\n", "\n" .. h:ctl "maps")
+    end)
+
+    it("counts failures and says the last", function()
+      ask("dead.a", "dead.b")
+      local one = of "socketmap"
+      assert.same({ "fails", 0, 2 }, { one.state, one.answers, one.failures })
+      assert.matches("No such file", one.error)
+      assert.matches("\nkind=socketmap service=unix:%S+/none:name state=fails [^\n]+\n    error: [^\n]+\n",
+        "\n" .. h:ctl "maps")
+    end)
+
+    it("shows no password, and names a service without a file by its server", function()
+      ask "sql.a"
+      local one = of "pgsql"
+      assert.same({ "fails", "unix:" .. directory, 1 }, { one.state, one.service, one.failures })
+      assert.is_nil((h:ctl "maps"):find("secret", 1, true))
+    end)
+
+    it("goes on counting in the scripts of a reload", function()
+      local _, status = h:ctl "reload"
+      assert.equal(0, status)
+      ask "dead.c"
+      assert.equal(3, of("socketmap").failures)
+    end)
+  end)
+end
+
+describe("ctl maps of a service that fails for a while", function()
+  it("says that it answers again, and what was wrong", function()
+    local directory = process.directory()
+    local h = host.start { workers = 0, scripts = { ["10.lua"] = ([[
+      local map = require "moonmilter.map"
+      local m = map.open "socketmap:unix:%s/map.sock:name"
+      function on_mail() m:get "a" end ]]):format(directory) } }
+    local mta = h:connect()
+    mta:envelope "mail"
+    assert.equal("fails", of_kind(h, "socketmap")[1].state)
+    local server = process.start({ "python3", "spec/map/map_servers.py", directory }, { output = directory .. "/ports",
+      life = 300 })
+    host.wait_until(20, function() return (process.read_file(directory .. "/ports") or ""):find "\n" end, "the service")
+    process.run("chmod -R a+rwX " .. directory) -- the host may serve as another user
+    mta:abort()
+    mta:mail "b@one.example"
+    local one = of_kind(h, "socketmap")[1]
+    assert.same({ "answers", 1, 1 }, { one.state, one.answers, one.failures })
+    assert.matches("%S", one.last_error)
+    assert.is_nil(one.error)
+    mta:close()
+    h:stop()
+    server:stop()
+    process.run("rm -rf " .. directory)
+  end)
+end)

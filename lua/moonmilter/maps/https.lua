@@ -2,6 +2,7 @@
 -- conditional requests. What comes is checked aside: it parses, is not empty, has not lost too much, and is signed
 -- when a key is given. Then it takes the place of the file in state_dir, which all workers have open as any other file
 -- (maps/file.lua). So the last good version serves on while the server is gone, over restarts, too.
+local asked = require "moonmilter.maps.asked"
 local core = require "moonmilter.core"
 local file = require "moonmilter.maps.file"
 local hash = require "moonmilter.hash"
@@ -204,7 +205,9 @@ end
 
 -- Asks once. Says in the log when it fails, and when it works again, but not each time.
 local function refresh(self)
+  local began_at = now()
   local ok, text = ask(self)
+  asked.note(self.service, began_at, ok, text)
   if ok then
     if self.failures > 0 then
       log.info("map %s: is up to date again", self.url)
@@ -279,6 +282,10 @@ function Source:close()
   if self.timer then
     self.timer:cancel()
   end
+  if self.service then
+    core.service.close(self.service)
+    self.service = nil
+  end
   if self.table then
     self.table:close()
     self.table = nil
@@ -347,6 +354,7 @@ function https.open(argument, options)
     Source)
   place(self)
   local asks = core.worker_index == 0 or not self.is_kept
+  self.service = asks and asked.open(options.label) or nil
   open_kept(self)
   if not self.table and not asks then
     wait_for_other(self)

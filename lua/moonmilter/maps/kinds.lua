@@ -3,7 +3,8 @@
 -- module: below moonmilter.maps. folds: keys are looked up in lower case, as Postfix does for tables of fixed strings.
 -- whole: the key is always given whole, never a part of an address (regexp_table(5), tcp_table(5)). path: the argument
 -- names a file; relative names start at the directory of the script. parameters: what would be in the file may be an
--- option. asks: a service is asked, so a lookup waits.
+-- option. asks: a service is asked, so a lookup waits. fetched: not the lookup
+-- asks, but what fetches the whole list.
 local kinds = {
   -- in the spec itself
   inline = { module = "inline", folds = true },
@@ -23,7 +24,7 @@ local kinds = {
   lmdb = { module = "file", folds = true, path = true },
   sqlite = { module = "sql", folds = true, path = true, parameters = true, asks = true },
   -- files of a web server; keys are those of the format
-  https = { module = "https", asks = true },
+  https = { module = "https", asks = true, fetched = true },
   -- services
   socketmap = { module = "socketmap", whole = true, asks = true },
   tcp = { module = "tcp", whole = true, asks = true },

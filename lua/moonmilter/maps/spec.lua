@@ -4,8 +4,10 @@ local kinds = require "moonmilter.maps.kinds"
 
 local spec = {}
 
--- What a log may show: without the passwords of URLs and of settings.
-local function without_secrets(text)
+--- What a log may show: without the passwords of URLs and of settings.
+---@param text string
+---@return string
+function spec.without_secrets(text)
   text = text:gsub("(://)([^/@%s]*)@", function(slashes, user)
     return slashes .. user:gsub(":.*", ":***") .. "@"
   end)
@@ -55,14 +57,14 @@ function spec.read(text, directory, has_parameters)
   end
   local row = kinds[kind]
   if not row then
-    return nil, ("%q: there is no kind %q%s"):format(without_secrets(text), kind, core.suggest(kind, kinds))
+    return nil, ("%q: there is no kind %q%s"):format(spec.without_secrets(text), kind, core.suggest(kind, kinds))
   elseif argument == "" and not (row.parameters and has_parameters) then
     return nil, ("%q: nothing follows the kind; write what to open"):format(text)
   elseif argument:find "%z" then
     return nil, ("%s: a NUL is in the spec"):format(kind)
   end
   argument = row.path and argument ~= "" and absolute(argument, directory) or argument
-  return { kind = kind, argument = argument, row = row, label = without_secrets(kind .. ":" .. argument) }
+  return { kind = kind, argument = argument, row = row, label = spec.without_secrets(kind .. ":" .. argument) }
 end
 
 return spec
