@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <getopt.h>
 #include <pwd.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,7 +161,8 @@ static int choose_user(struct arguments *a)
 static int open_listeners(struct arguments *a)
 {
 	struct mm_fault why;
-	struct mm_listener_options o = { .mode = a->mode, .group = a->socket_group, .user = a->user };
+	struct mm_listener_options o = { .mode = a->mode, .group = a->socket_group, .user = a->user,
+		.backlog = MM_BACKLOG };
 	for (unsigned i = 0; i < a->listen_count; i++) {
 		if (!mm_listener_open(&a->listeners[i], &a->listen[i], &o, &why)) {
 			fprintf(stderr, "moonmilter page: %s\n", why.text);
@@ -178,11 +180,13 @@ static void set_limit(int what, rlim_t most)
 	setrlimit(what, &(struct rlimit){ most, most });
 }
 
-/* Mail goes first, and a fault in what parses HTTP meets a process that may do little. */
+/* Mail goes first: a batch process that wakes up does not push aside one that is running. Not SCHED_IDLE, under which
+ * readers wait for seconds on a busy machine. And a fault in what parses HTTP meets a process that may do little. */
 static int give_up_rights(const struct arguments *a)
 {
 	struct mm_fault why;
 	setpriority(PRIO_PROCESS, 0, 10);
+	sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 });
 	set_limit(RLIMIT_NOFILE, DESCRIPTORS);
 	set_limit(RLIMIT_CORE, 0);
 	if (!mm_rights_drop(a->user, NULL, &why)) {

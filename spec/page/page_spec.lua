@@ -287,6 +287,23 @@ describe("moonmilter page", function()
     assert.equal(200, (p:get "/"))
   end)
 
+  it("lets clients wait that come at the same moment, and answers each", function()
+    with_mail({}, {})
+    p.child:signal "SIGSTOP" -- nobody accepts
+    local list = {}
+    for i = 1, 32 do
+      list[i] = socket.tcp()
+      list[i]:settimeout(20)
+      assert(list[i]:connect("127.0.0.1", p.port), "client " .. i)
+      list[i]:send "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    end
+    p.child:signal "SIGCONT"
+    for i = 1, 32 do
+      assert.equal("HTTP/1.1 200 OK", (list[i]:receive "*l"))
+      list[i]:close()
+    end
+  end)
+
   it("answers only names of the loopback device, and those that it is told", function()
     with_mail({ page = { "--name", "page.example.org" } }, {})
     for name, status in pairs { ["localhost"] = 200, ["127.0.0.1:9926"] = 200, ["LOCALHOST:1"] = 200, ["[::1]:80"] =
