@@ -26,3 +26,14 @@ bool mm_utf8_is_command(struct mm_text t)
 	return (p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xaa && p[2] <= 0xae)))
 		|| (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
 }
+
+size_t mm_utf8_visible(struct mm_text t)
+{
+	unsigned char c = (unsigned char)t.bytes[0];
+	if (c < 0x80)
+		return c >= ' ' && c != 0x7f;
+	size_t n = mm_utf8_size(t);
+	bool is_separator = n == 3 && memcmp(t.bytes, "\xe2\x80", 2) == 0
+		&& (t.bytes[2] == '\xa8' || t.bytes[2] == '\xa9');              /* U+2028, U+2029 */
+	return n > 1 && !is_separator && !mm_utf8_is_command((struct mm_text){ t.bytes, n }) ? n : 0;
+}

@@ -10,5 +10,9 @@ size_t mm_utf8_size(struct mm_text t);
 /* Is this character, of two bytes or more, one that a terminal obeys instead of showing it: a C1 control
  * (U+0080-U+009F), or one that reorders text (U+200E-F, U+202A-E, U+2066-9)? */
 bool mm_utf8_is_command(struct mm_text character);
+/* Bytes of the character at the start of t that people can be shown as it is, whatever reads it: a terminal, a pager, a
+ * mail. 0: its first byte must be escaped: a control, a part of no character, or one that is a command, a line or
+ * paragraph separator. t is not empty. */
+size_t mm_utf8_visible(struct mm_text t);
 
 #endif

@@ -1,6 +1,7 @@
 #include "story/show.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,12 +18,14 @@ static void put_word(struct mm_buffer *out, const char *word)
 /* Words of others. */
 static void put_text(struct mm_buffer *out, struct mm_text text)
 {
-	for (size_t i = 0; i < text.size; i++) {
-		unsigned char c = (unsigned char)text.bytes[i];
-		if (c < ' ' || c == 0x7f)
-			mm_buffer_format(out, "\\x%02x", c);
+	for (size_t i = 0; i < text.size;) {
+		struct mm_text rest = { text.bytes + i, text.size - i };
+		size_t n = mm_utf8_visible(rest);
+		if (n == 0)
+			mm_buffer_format(out, "\\x%02x", (unsigned char)rest.bytes[0]);
 		else
-			mm_buffer_append(out, &text.bytes[i], 1);
+			mm_buffer_append(out, rest.bytes, n);
+		i += n > 0 ? n : 1;
 	}
 }
 

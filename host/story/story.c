@@ -302,8 +302,45 @@ void mm_story_answer(struct mm_story *s, uint32_t at, struct mm_text answer)
 	item->took = since(s, mm_clock_ticks()) - item->at;
 }
 
+/* The end of what comes before the local part that ends at `end`, which has at least `from` bytes before it. */
+static size_t before_local_part(struct mm_text text, size_t from, size_t end)
+{
+	static const char around[] = "<>()[],;:\"";     /* none of them stands in one without quotes: RFC 5322 3.2.3 */
+	const char *bytes = text.bytes;
+	if (end > from && bytes[end - 1] == '"') {              /* "ann smith"@example.org */
+		const char *quote = end - from > 1 ? memrchr(bytes + from, '"', end - from - 1) : NULL;
+		return quote != NULL ? (size_t)(quote - bytes) : from;
+	}
+	while (end > from && (unsigned char)bytes[end - 1] > ' ' && strchr(around, bytes[end - 1]) == NULL)
+		end--;
+	return end;
+}
+
+struct mm_text mm_story_said(enum mm_story_redact redact, struct mm_text text, char *to, size_t size)
+{
+	size_t from = 0, used = 0;
+	const char *at;
+	if (redact < MM_STORY_REDACT_ADDRESSES || text.size == 0 || memchr(text.bytes, '@', text.size) == NULL)
+		return text;
+	while ((at = memchr(text.bytes + from, '@', text.size - from)) != NULL) {
+		size_t end = (size_t)(at - text.bytes), keeps = before_local_part(text, from, end) - from;
+		if (used + keeps + 2 > size)
+			return (struct mm_text){ to, used };
+		memcpy(to + used, text.bytes + from, keeps);
+		memcpy(to + used + keeps, "*@", 2);
+		used += keeps + 2;
+		from = end + 1;
+	}
+	size_t rest = text.size - from < size - used ? text.size - from : size - used;
+	memcpy(to + used, text.bytes + from, rest);
+	return (struct mm_text){ to, used + rest };
+}
+
 void mm_story_say(struct mm_story *s, enum mm_story_kind kind, const struct mm_story_place *place, struct mm_text text)
 {
+	char shown[CAUSE_MAX];
+	if (kind != MM_STORY_EDIT)
+		text = mm_story_said(s->redact, text, shown, sizeof shown);
 	uint8_t file = file_of(s, place->file);
 	uint32_t most = is_cause(kind) ? CAUSE_MAX : TEXT_MAX;
 	uint32_t size = (uint32_t)(text.size < most ? text.size : most);

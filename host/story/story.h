@@ -139,6 +139,9 @@ uint32_t mm_story_ask(struct mm_story *, const struct mm_session *, const struct
 	struct mm_text asked);
 /* The wait is over. at: of mm_story_ask(). */
 void mm_story_answer(struct mm_story *, uint32_t at, struct mm_text answer);
+/* What a script says in its own words, with MM_STORY_REDACT_ADDRESSES: "*" for each local part before an "@". Writes at
+ * most size bytes to `to`, which the result BORROWS where something is left out; what does not fit is cut. */
+struct mm_text mm_story_said(enum mm_story_redact, struct mm_text, char *to, size_t size);
 /* An edit, a note, an error. */
 void mm_story_say(struct mm_story *, enum mm_story_kind, const struct mm_story_place *, struct mm_text);
 /* A verdict that does not decide the message. decided_by may be NULL. */

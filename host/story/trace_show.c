@@ -8,16 +8,10 @@
 
 /* ---- words ---- */
 
-/* Bytes of what can be shown as it is at the start of t; 0: its first byte is escaped. */
+/* A backslash is doubled, so that readers can tell it from an escape. */
 static size_t visible(struct mm_text t)
 {
-	unsigned char c = (unsigned char)t.bytes[0];
-	if (c < 0x80)
-		return c >= ' ' && c != 0x7f && c != '\\';
-	size_t n = mm_utf8_size(t);
-	bool is_separator = n == 3 && memcmp(t.bytes, "\xe2\x80", 2) == 0
-		&& (t.bytes[2] == '\xa8' || t.bytes[2] == '\xa9');              /* U+2028, U+2029 */
-	return n > 1 && !is_separator && !mm_utf8_is_command((struct mm_text){ t.bytes, n }) ? n : 0;
+	return t.bytes[0] == '\\' ? 0 : mm_utf8_visible(t);
 }
 
 /* Words of others. quote: the mark around them, escaped too; 0: none. */

@@ -366,6 +366,7 @@ void mm_tracer_say(struct mm_tracer *t, const struct mm_session *s, enum mm_stor
 {
 	struct mm_trace_line l = line_of(kind == MM_STORY_EDIT ? MM_TRACE_EDIT : kind == MM_STORY_ERROR ? MM_TRACE_ERROR
 		: MM_TRACE_NOTE, place);
-	l.words = text;
+	char shown[MM_WORDS_SIZE];
+	l.words = kind == MM_STORY_EDIT ? text : mm_story_said(t->redact, text, shown, sizeof shown);
 	say(t, s, &l);
 }

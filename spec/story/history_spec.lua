@@ -231,6 +231,17 @@ describe("the history", function()
     assert.matches("rcpt <%*@two%.example>", text)
     assert.matches("edit: add_header X%-Seen\n", text)
     h:stop()
+    h = host.start { workers = 0, arguments = { "--history_redact=addresses" }, scripts = { ["10-notes.lua"] = [[
+function on_rcpt(ctx)
+  ctx:note(("%s, <o'neil+x@one.example> and \"ann smith\"@two.example; @ home"):format(ctx.sender))
+  error("cannot bill " .. ctx.sender)
+end]] } }
+    mail(h, "ann@one.example", "bob@two.example", "4Qnotes")
+    wait_for(h, 1)
+    text = h:ctl("explain", "4Qnotes")
+    assert.matches('note: %*@one%.example, <%*@one%.example> and %*@two%.example; %*@ home\n', text)
+    assert.matches("cannot bill %*@one%.example", text)
+    h:stop()
     h = host.start { workers = 0, scripts = SCRIPTS, arguments = { "--history_redact=nothing" } }
     mail(h, "ann@one.example", "bob@two.example", "4Qopen")
     assert.equal("a secret subject", wait_for(h, 1)[1].subject)
@@ -244,6 +255,12 @@ describe("the history", function()
     assert.is_nil(output:find "\27")
     assert.matches("<a\\x0a\\x1b%[2Jfake>", output)
     assert.is_nil(h:ctl("explain", "4Qhostile"):find "\27")
+    -- a C1 control, a character that turns text around, a line separator, a byte that is no UTF-8; "é" is shown
+    mail(h, "\194\155\226\128\174x\226\128\168\195\169\255", "bob@two.example", "4Qunicode")
+    wait_for(h, 2)
+    for _, command in ipairs { "history", "explain 4Qunicode" } do
+      assert.matches("<\\xc2\\x9b\\xe2\\x80\\xaex\\xe2\\x80\\xa8\195\169\\xff>", (h:ctl(command)))
+    end
   end)
 
   it("is not kept with history = 0", function()
