@@ -154,9 +154,11 @@ static void end_reload(struct master *m, bool ok, const char *failure)
 	reload(m);
 }
 
-/* Before anything serves, a start that fails ends the host. */
+/* Before anything serves, a start that fails ends the host. The other workers fail alike: the first one says it. */
 static void fail_start(struct master *m, const char *failure)
 {
+	if (m->status != EX_OK)
+		return;
 	fprintf(stderr, "moonmilter: %s\n", failure);
 	m->status = EX_CONFIG;
 	stop(m);
