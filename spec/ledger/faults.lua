@@ -283,11 +283,17 @@ return {
       return w:count "above the limit" >= 20 and w:deaths() >= 3 and w:count '"event":"reload"[^\n]*"ok"' >= 3
         and counts.torn(w:shared "store dump tally", w:workers()) >= 1
     end },
-  { name = "while a shadow would change everything, workers are killed and scripts reloaded", seconds = 3,
+  { name = "while a shadow would change everything, traces run, workers are killed and scripts reloaded", seconds = 3,
     kinds = EVERY_KIND, stages = "mail,rcpt,eom", every = 0.2,
-    arguments = { "--workers=3", "--shadow=spec/ledger/shadow.lua", "--cpu_slice=0.1" }, strike = reload_and_kill,
+    arguments = { "--workers=3", "--shadow=spec/ledger/shadow.lua", "--cpu_slice=0.1" },
+    strike = function(w, n)
+      trace_and_stop(w, n)
+      reload_and_kill(w, n)
+    end,
+    settle = end_traces,
+    check = function(w) at_least(20, "messages that a trace showed", w.seen.traced) end,
     enough = function(w)
-      return w:deaths() >= 3 and w:count '"event":"reload"[^\n]*"ok"' >= 3
+      return (w.seen.traced or 0) >= 20 and w:deaths() >= 3 and w:count '"event":"reload"[^\n]*"ok"' >= 3
         and w:count '"event":"shadow"[^\n]*"differs":"verdict"' >= 3
         and w:count '"event":"shadow"[^\n]*"differs":"error"' >= 1
     end },
