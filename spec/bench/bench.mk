@@ -12,6 +12,15 @@ $(BENCH_BUILD)/responder: spec/bench/responder.c | present
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $<
 
+$(BENCH_BUILD)/still_server: spec/bench/still_server.c | present
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $<
+
+.PHONY: bench-readers
+bench-readers: packages-test $(BENCH_PROGRAM) $(BENCH_BUILD)/still_server    ## mail beside readers of page and metrics
+	luajit spec/bench/page_bench.lua 300 1000
+	luajit spec/bench/exporter_bench.lua
+
 # Needs libmilter (Debian: libmilter-dev). Without it the other subjects are still compared.
 $(BENCH_BUILD)/libmilter_filter: spec/bench/libmilter_filter.c | present
 	@mkdir -p $(@D)

@@ -18,13 +18,19 @@ local PATIENCE = 1200           -- tenths of a second that a subject may take to
 local here = arg[0]:match "^(.*)/[^/]*$" or "."
 local options = { host = "build/moonmilter" }
 
---- script: for moonmilter; peer: another program, and what it is called with after its socket.
+--- script: for moonmilter; more: further options, {script} is the script's path; trace: the option of a `ctl trace`
+--- that runs meanwhile, whose own instructions are not counted; peer: another program, and what it is called with after
+--- its socket.
 local ROWS = {
   { name = "every handler", script = "every_handler" },
   { name = "every handler, no history", script = "every_handler", more = "--history=0" },
+  { name = "every handler, another client traced", script = "every_handler", trace = "--client=203.0.113.9" },
+  { name = "every handler, the same as a shadow", script = "every_handler", more = "--shadow={script}" },
   { name = "every handler, no log", script = "every_handler", more = "--log_level=warn" },
   { name = "rcpt and eom only", script = "rcpt_eom" },
   { name = "rcpt and eom only, no history", script = "rcpt_eom", more = "--history=0" },
+  { name = "rcpt and eom only, another client traced", script = "rcpt_eom", trace = "--client=203.0.113.9" },
+  { name = "rcpt and eom only, the same as a shadow", script = "rcpt_eom", more = "--shadow={script}" },
   { name = "rcpt and eom only, no log", script = "rcpt_eom", more = "--log_level=warn" },
   { name = "libmilter, every handler", peer = "build/bench/libmilter_filter", socket = "unix:%s",
     words = "quiet every_handler" },
@@ -63,9 +69,23 @@ end
 
 local function command_of(row, path)
   if row.peer then return ("%s %s %s"):format(row.peer, row.socket:format(path), row.words) end
-  -- valgrind's slowness would use up the limits of CPU time
-  return ("%s run -s unix:%s --workers=0 --cpu_slice=60 --cpu_session=600 --hang_timeout=600 %s %s/scripts/%s.lua")
-    :format(options.host, path, row.more or "", here, row.script)
+  local script = ("%s/scripts/%s.lua"):format(here, row.script)
+  -- without a control socket there is no history; valgrind's slowness would use up the limits of CPU time
+  local more = (row.more or ""):gsub("{script}", script)
+  return ("%s run -s unix:%s --control=%s.control --workers=0 --cpu_slice=60 --cpu_session=600 --hang_timeout=600 "
+    .. "%s %s"):format(options.host, path, path, more, script)
+end
+
+--- A reader of `moonmilter ctl trace`. Its pid, once the trace runs; nothing, and what it said: it does not.
+local function start_trace(row, path)
+  local log = path .. ".trace"
+  local pipe = io.popen(("%s ctl --control %s.control trace %s >%s 2>&1 & echo $!")
+    :format(options.host, path, row.trace, log))
+  local pid = pipe:read "*n"
+  pipe:close()
+  if wait_for(function() return read_all(log):find("worker", 1, true) end) then return pid end
+  signal.kill(pid, signal.SIGKILL)
+  return nil, read_all(log)
 end
 
 --- Instructions of one run with this many messages. Nothing, and a text: it has failed.
@@ -78,10 +98,19 @@ local function count(row, messages)
   local pid = pipe:read "*n"
   local function is_gone() return signal.kill(pid, 0) ~= 0 end
   wait_for(function() return stat.stat(path) or is_gone() end)
+  local tracer, complaint
+  if row.trace then
+    tracer, complaint = start_trace(row, path)
+    if not tracer then
+      signal.kill(pid, signal.SIGKILL)
+      return nil, "the trace does not begin: " .. complaint
+    end
+  end
   -- root's host becomes another user, who writes the profile when it ends
   os.execute("chmod 666 " .. profile)
   local bench = io.popen(("build/moonmilter bench --to unix:%s --json --timeout 300 --connections 10 "
     .. "--messages-per-connection 10 --messages %d --warmup 0 2>&1"):format(path, messages)):read "*a"
+  if tracer then signal.kill(tracer, signal.SIGKILL) end
   if not is_gone() then signal.kill(pid, signal.SIGTERM) end
   if not wait_for(is_gone) then signal.kill(pid, signal.SIGKILL) end
   pipe:close()

@@ -33,7 +33,7 @@ local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 --- work: words for libmilter_filter.c and its translations; script: for moonmilter; load: options of the bench.
 --- beside: the workload that does the same without; both are measured in turns. trace: words for a `ctl trace` that
 --- runs meanwhile. redis: the script asks a server on this machine. Their own CPU is not counted; only moonmilter takes
---- part.
+--- part. history: with a history. more: another option of run, {script} is the script's path.
 --- others: the scripting languages take part. log: moonmilter's log level, else "warn" as the others log nothing.
 --- targets: largest ratio of CPU to that of the named subject (docs/PERFORMANCE.md).
 local WORKLOADS = {
@@ -75,6 +75,10 @@ local WORKLOADS = {
     load = "--edits 1", beside = "every handler", targets = { beside = 1.05 } },
   { name = "every handler, every session traced", script = "every_handler", trace = "--json", load = "--edits 1",
     beside = "every handler", targets = {} },
+  { name = "every handler, the same as a shadow", script = "every_handler", more = "--shadow={script}",
+    load = "--edits 1", beside = "every handler", targets = {} },
+  { name = "every handler, history", script = "every_handler", history = true, load = "--edits 1",
+    beside = "every handler", targets = { beside = 1.03 } },
   { name = "new body of 64 KB", script = "replace_body_64k", work = "rcpt_eom body=65536", steps = 0x10077f,
     body = 65536, load = "", targets = {} },
   { name = "new body of 5 MB", script = "replace_body_5m", work = "rcpt_eom body=5242880", steps = 0x10077f,
@@ -279,13 +283,13 @@ local function start_subjects(workload)
     local socket = new_socket()
     local words = { host.program, "run", "-s", socket.spec, "--workers=0", "--log_level=" .. (workload.log or "warn"),
       ("%s/scripts/%s.lua"):format(here, workload.script) }
-    local control = workload.trace and ("%s/%d.control"):format(directory, socket_count)
-    if control then
-      table.insert(words, 3, "--control=" .. control)
-      table.insert(words, 3, "--history=0")       -- as without a control socket
-    end
+    local control = (workload.trace or workload.history) and ("%s/%d.control"):format(directory, socket_count)
+    if workload.more then table.insert(words, 3, (workload.more:gsub("{script}", words[#words]))) end
+    if control then table.insert(words, 3, "--control=" .. control) end
+    -- without a control socket there is none either
+    if workload.trace then table.insert(words, 3, "--history=0") end
     local subject = start_subject(host.name, words, socket, true)
-    if subject and control then start_trace(subject, host, control, workload.trace) end
+    if subject and workload.trace then start_trace(subject, host, control, workload.trace) end
     if subject then
       subjects[#subjects + 1] = subject
       local json = bench(subject, workload.load, "--connections 1 --messages 1 --warmup 0")
@@ -561,7 +565,7 @@ local function beside_table(results, host)
   end
   if #rows == 0 then return end
   say ""
-  say("**CPU of a message with what all workers share, as a multiple of the same without** (in brackets what is "
+  say("**CPU of a message with what all workers share, or what is watched, as a multiple of the same without** (in brackets what is "
     .. "promised)")
   say ""
   say("| workload | without | %s | libmilter |", host)
