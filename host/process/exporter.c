@@ -6,6 +6,7 @@
 
 #include <microhttpd.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +135,9 @@ static void give_up_rights(const struct mm_exporter *e, pid_t parent)
 		_exit(0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 10);        /* mail goes first */
+	/* mail goes first: a batch process that wakes up does not push aside one that is running */
+	setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 10);
+	sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 });
 	mm_host_protect_counts(e->host, e->census);
 }
 
