@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const level_names[] = { "debug", "info", "warn", "error" };  /* ORDER LOG_LEVEL */
+static const char level_names[][8] = { "debug", "info", "warn", "error" };     /* ORDER LOG_LEVEL */
+static const uint8_t level_sizes[] = { 5, 4, 4, 5 };
 
 #define TAIL_SIZE 64    /* bytes kept free for the end of a cut line */
 
@@ -117,25 +118,46 @@ static void put_escaped(struct mm_log_line *l, struct mm_text t)
 	}
 }
 
-static void put_key(struct mm_log_line *l, const char *key)
+/* Where the value begins. The caller has looked for room. */
+static inline char *write_key(const struct mm_log_line *l, char *to, struct mm_text key)
 {
-	size_t n = strlen(key);
-	if (l->is_cut || n + sizeof ",\"\":" > sizeof l->bytes - TAIL_SIZE - l->size) {
+	if (!l->log->is_json) {
+		*to++ = ' ';
+		memcpy(to, key.bytes, key.size);
+		to += key.size;
+		*to++ = '=';
+		return to;
+	}
+	memcpy(to, ",\"", 2);
+	memcpy(to + 2, key.bytes, key.size);
+	memcpy(to + 2 + key.size, "\":", 2);
+	return to + key.size + 4;
+}
+
+static void put_key(struct mm_log_line *l, struct mm_text key)
+{
+	if (l->is_cut || key.size + sizeof ",\"\":" > sizeof l->bytes - TAIL_SIZE - l->size) {
 		l->is_cut = true;
 		return;
 	}
-	char *to = l->bytes + l->size;
-	if (!l->log->is_json) {
-		to[0] = ' ';
-		memcpy(to + 1, key, n);
-		to[n + 1] = '=';
-		l->size += n + 2;
-		return;
-	}
-	memcpy(to, ",\"", 2);
-	memcpy(to + 2, key, n);
-	memcpy(to + 2 + n, "\":", 2);
-	l->size += n + 4;
+	l->size = (size_t)(write_key(l, l->bytes + l->size, key) - l->bytes);
+}
+
+/* A pair whose value needs no escapes, when there is room for all of it; else false. */
+static inline bool put_pair(struct mm_log_line *l, struct mm_text key, struct mm_text value, bool quotes)
+{
+	if (l->is_cut || key.size + value.size + sizeof ",\"\":\"\"" > sizeof l->bytes - TAIL_SIZE - l->size)
+		return false;
+	char *to = write_key(l, l->bytes + l->size, key);
+	if (quotes)
+		*to++ = '"';
+	if (value.size > 0)
+		memcpy(to, value.bytes, value.size);
+	to += value.size;
+	if (quotes)
+		*to++ = '"';
+	l->size = (size_t)(to - l->bytes);
+	return true;
 }
 
 /* ---- numbers: printf would take more instructions than the rest of a line ---- */
@@ -152,6 +174,8 @@ static char *digits(char *end, unsigned long long value, int least)
 	return end;
 }
 
+#define STAMP_SIZE 20           /* bytes of a second's text, until the year 10000 */
+
 /* The text of a second is made once. */
 static void put_time(struct mm_log_line *l)
 {
@@ -164,10 +188,14 @@ static void put_time(struct mm_log_line *l)
 		strftime(log->stamp, sizeof log->stamp, "%Y-%m-%dT%H:%M:%S.", &utc);
 		log->stamp_second = now.tv_sec;
 	}
-	char ms[] = "000Z";
-	digits(ms + 3, (unsigned long long)now.tv_nsec / 1000000, 3);
-	put_string(l, log->stamp);
-	put(l, ms, sizeof ms - 1);
+	unsigned ms = (unsigned)now.tv_nsec / 1000000;
+	char *to = l->bytes + l->size;          /* a line begins with it: there is room */
+	memcpy(to, log->stamp, STAMP_SIZE);
+	to[STAMP_SIZE] = (char)('0' + ms / 100);
+	to[STAMP_SIZE + 1] = (char)('0' + ms / 10 % 10);
+	to[STAMP_SIZE + 2] = (char)('0' + ms % 10);
+	to[STAMP_SIZE + 3] = 'Z';
+	l->size += STAMP_SIZE + 4;
 }
 
 void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level, const char *event)
@@ -196,10 +224,11 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level
 	}
 	if (!log->is_terminal) {
 		put_time(l);
-		put_string(l, " ");
+		l->bytes[l->size++] = ' ';
 	}
-	put_string(l, level_names[level]);
-	put_string(l, " ");
+	memcpy(l->bytes + l->size, level_names[level], sizeof level_names[level]);
+	l->size += level_sizes[level];
+	l->bytes[l->size++] = ' ';
 	l->event_at = l->size;
 	put_string(l, event);
 }
@@ -222,12 +251,10 @@ static unsigned classes_of(struct mm_text t)
 	return all;
 }
 
-void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
+/* Escapes, cuts, or both. */
+static void put_text(struct mm_log_line *l, struct mm_text key, struct mm_text value, unsigned all)
 {
-	if (!l->is_on || l->is_cut)
-		return;
 	size_t before = l->size;
-	unsigned all = classes_of(value);
 	bool quotes = l->log->is_json || !(all & IS_BARE);
 	put_key(l, key);
 	if (quotes)
@@ -246,46 +273,54 @@ void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
 	l->is_open = l->is_cut && quotes;
 }
 
-void mm_log_bare(struct mm_log_line *l, const char *key, struct mm_text value)
+void mm_log_put_text(struct mm_log_line *l, struct mm_text key, struct mm_text value)
 {
 	if (!l->is_on || l->is_cut)
 		return;
-	size_t before = l->size;
-	put_key(l, key);
-	put(l, value.bytes, value.size);
-	if (l->is_cut)
-		l->size = before;
+	unsigned all = classes_of(value);
+	if (!(all & IS_CLEAN) || !put_pair(l, key, value, l->log->is_json || !(all & IS_BARE)))
+		put_text(l, key, value, all);
 }
 
-void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
+void mm_log_put_word(struct mm_log_line *l, struct mm_text key, struct mm_text value)
 {
-	if (l->is_on && value != NULL)
-		mm_log_text(l, key, (struct mm_text){ value, strlen(value) });
+	if (l->is_on && !l->is_cut && !put_pair(l, key, value, l->log->is_json))
+		put_text(l, key, value, BARE);
 }
 
-void mm_log_number(struct mm_log_line *l, const char *key, long long value)
+void mm_log_put_bare(struct mm_log_line *l, struct mm_text key, struct mm_text value)
 {
+	if (l->is_on && !put_pair(l, key, value, false))
+		l->is_cut = true;
+}
+
+void mm_log_put_number(struct mm_log_line *l, struct mm_text key, long long value)
+{
+	if (value >= 0 && value < 10) {
+		mm_log_put_bare(l, key, (struct mm_text){ &"0123456789"[value], 1 });
+		return;
+	}
 	char text[DIGITS_MAX], *end = text + sizeof text;
 	unsigned long long size = value < 0 ? 0 - (unsigned long long)value : (unsigned long long)value;
 	char *at = digits(end, size, 1);
 	if (value < 0)
 		*--at = '-';
-	mm_log_bare(l, key, (struct mm_text){ at, (size_t)(end - at) });
+	mm_log_put_bare(l, key, (struct mm_text){ at, (size_t)(end - at) });
 }
 
-void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
+void mm_log_put_seconds(struct mm_log_line *l, struct mm_text key, double seconds)
 {
 	char text[DIGITS_MAX + 16];
 	if (!(seconds >= 0 && seconds < 1e12)) {        /* a clock that was set back */
 		int n = snprintf(text, sizeof text, "%.3f", seconds);
-		mm_log_bare(l, key, (struct mm_text){ text, n > 0 && n < (int)sizeof text ? (size_t)n : 0 });
+		mm_log_put_bare(l, key, (struct mm_text){ text, n > 0 && n < (int)sizeof text ? (size_t)n : 0 });
 		return;
 	}
 	unsigned long long ms = (unsigned long long)(seconds * 1000 + 0.5);
 	char *end = text + sizeof text, *at = digits(end, ms % 1000, 3);
 	*--at = '.';
 	at = digits(at, ms / 1000, 1);
-	mm_log_bare(l, key, (struct mm_text){ at, (size_t)(end - at) });
+	mm_log_put_bare(l, key, (struct mm_text){ at, (size_t)(end - at) });
 }
 
 /* ---- lines that are alike ---- */

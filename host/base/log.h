@@ -111,12 +111,44 @@ static inline bool mm_log_wants(const struct mm_log *log, enum mm_level level)
 }
 
 void mm_log_begin(struct mm_log_line *, struct mm_log *, enum mm_level, const char *event);
-void mm_log_text(struct mm_log_line *, const char *key, struct mm_text value);
-void mm_log_string(struct mm_log_line *, const char *key, const char *value);   /* NULL: the pair is left out */
+
+/* Pairs, with a key that is a literal nearly always: its length is known when it is compiled. */
+void mm_log_put_text(struct mm_log_line *, struct mm_text key, struct mm_text value);
+void mm_log_put_word(struct mm_log_line *, struct mm_text key, struct mm_text value);
+void mm_log_put_bare(struct mm_log_line *, struct mm_text key, struct mm_text value);
+void mm_log_put_number(struct mm_log_line *, struct mm_text key, long long value);
+void mm_log_put_seconds(struct mm_log_line *, struct mm_text key, double seconds);
+static inline void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
+{
+	mm_log_put_text(l, (struct mm_text){ key, strlen(key) }, value);
+}
+/* NULL: the pair is left out. */
+static inline void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
+{
+	if (l->is_on && value != NULL)
+		mm_log_put_text(l, (struct mm_text){ key, strlen(key) }, (struct mm_text){ value, strlen(value) });
+}
+/* One of the host's own words, not empty, of printable ASCII without space, quote, backslash and "=": its bytes are not
+ * looked at. NULL: the pair is left out. */
+static inline void mm_log_word(struct mm_log_line *l, const char *key, const char *value)
+{
+	if (l->is_on && value != NULL)
+		mm_log_put_word(l, (struct mm_text){ key, strlen(key) }, (struct mm_text){ value, strlen(value) });
+}
 /* A number or a boolean as text: whole or not at all, without quotes in JSON, too. */
-void mm_log_bare(struct mm_log_line *, const char *key, struct mm_text value);
-void mm_log_number(struct mm_log_line *, const char *key, long long value);
-void mm_log_seconds(struct mm_log_line *, const char *key, double seconds);
+static inline void mm_log_bare(struct mm_log_line *l, const char *key, struct mm_text value)
+{
+	mm_log_put_bare(l, (struct mm_text){ key, strlen(key) }, value);
+}
+static inline void mm_log_number(struct mm_log_line *l, const char *key, long long value)
+{
+	mm_log_put_number(l, (struct mm_text){ key, strlen(key) }, value);
+}
+static inline void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
+{
+	mm_log_put_seconds(l, (struct mm_text){ key, strlen(key) }, seconds);
+}
+
 /* This line is like others of its event with the same text: only MM_LOG_REPEATS_MAX of them are written in
  * MM_LOG_REPEATS_EVERY. text is a location, a path, the beginning of a sentence; call it again for further texts. */
 void mm_log_alike(struct mm_log_line *, const char *text, size_t size);

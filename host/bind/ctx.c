@@ -181,14 +181,9 @@ static int get_message(lua_State *L, struct mm_script_session *ss)
 
 static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
 {
-	lua_State *L = ss->generation->L;
 	if (!ss->has_kept[which])
 		return;
-	mm_vault_push(ss->generation, L, ss->generation->kept_tables[which]);
-	mm_vault_push(ss->generation, L, ss->ctx);
-	lua_pushnil(L);
-	lua_rawset(L, -3);
-	lua_pop(L, 1);
+	mm_vault_forget(ss->generation, ss->generation->kept_tables[which], ss->ctx);
 	ss->has_kept[which] = false;
 }
 
@@ -196,8 +191,10 @@ void mm_ctx_end_message(struct mm_script_session *ss)
 {
 	lua_State *L = ss->generation->L;
 	drop_kept(ss, MM_KEPT_MESSAGE);
-	mm_vault_drop(L, &ss->recipients_table);
-	mm_vault_drop(L, &ss->headers_table);
+	if (ss->recipients_table != MM_NO_REF)
+		mm_vault_drop(L, &ss->recipients_table);
+	if (ss->headers_table != MM_NO_REF)
+		mm_vault_drop(L, &ss->headers_table);
 	ss->recipients_synced = 0;
 }
 

@@ -230,7 +230,7 @@ static void set_words(lua_State *L, const char *key, char *words)
 
 static int get_mta(lua_State *L, struct mm_script_session *ss)
 {
-	const struct mm_session *f = ss->facts;
+	struct mm_session *f = ss->facts;
 	char words[1024];
 	lua_newtable(L);
 	lua_pushstring(L, mm_mta_kind_name(mm_session_mta(f)));

@@ -15,13 +15,13 @@ static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const ch
 	mm_log_may_wait(line);
 	mm_log_caused_by(line, s->peer, false);
 	mm_log_string(line, "milter", s->milter);
-	mm_log_string(line, "session", s->id);
+	mm_log_word(line, "session", s->id);
 	if (s->message != NULL)
 		mm_log_number(line, "message", (long long)s->message->number);
 	if (s->message != NULL && queue_id.size > 0)
 		mm_log_text(line, "queue_id", queue_id);
-	mm_log_string(line, "verdict", r->is_aborted ? "none" : mm_verdict_name(r->verdict));
-	mm_log_string(line, "stage", mm_stage_name(r->stage));
+	mm_log_word(line, "verdict", r->is_aborted ? "none" : mm_verdict_name(r->verdict));
+	mm_log_word(line, "stage", mm_stage_name(r->stage));
 	if (r->is_aborted)
 		mm_log_string(line, "aborted", "yes");
 	if (r->reply.size > 0)
@@ -84,7 +84,7 @@ void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const 
 		mm_log_number(&line, "refused", m->refused_count);
 	if (r->edits > 0) {
 		mm_log_number(&line, "edits", r->edits);
-		mm_log_string(&line, "mta_kind", mm_mta_kind_name(r->mta));
+		mm_log_word(&line, "mta_kind", mm_mta_kind_name(r->mta));
 	}
 	if (r->session->is_canary)
 		mm_log_string(&line, "canary", "yes");

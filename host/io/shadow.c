@@ -603,7 +603,7 @@ void mm_shadow_feed(struct mm_shadow *s, const void *bytes, size_t n)
 		join_run(s);
 }
 
-void mm_shadow_edits(struct mm_shadow *s, const struct mm_session *live)
+void mm_shadow_edits(struct mm_shadow *s, struct mm_session *live)
 {
 	if (s != NULL && !s->is_over)
 		mm_upshot_edits(&s->live_now, live, &s->all->scratch);

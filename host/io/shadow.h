@@ -56,7 +56,7 @@ struct mm_shadow *mm_shadow_open(const struct mm_shadow_of *, const struct mm_se
 /* These take NULL for "none". Bytes that the MTA has sent: */
 void mm_shadow_feed(struct mm_shadow *, const void *bytes, size_t n);
 /* The live engine reports: its callbacks of the same names. */
-void mm_shadow_edits(struct mm_shadow *, const struct mm_session *live);
+void mm_shadow_edits(struct mm_shadow *, struct mm_session *live);
 void mm_shadow_report(struct mm_shadow *, const struct mm_outcome_report *);
 void mm_shadow_aside(struct mm_shadow *, const struct mm_outcome_report *);
 /* The connection is gone. TAKES the shadow, which ends when it has done what is left. */

@@ -41,14 +41,6 @@ const struct mm_command_row *mm_command_row(uint8_t letter)
 	return at > 0 ? &rows[at - 1] : NULL;
 }
 
-const struct mm_command_row *mm_command_of_stage(enum mm_stage stage)
-{
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (rows[i].stage == stage)
-			return &rows[i];
-	return NULL;
-}
-
 const char *mm_family_name(enum mm_family family)
 {
 	static const char *const names[] = {

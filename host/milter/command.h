@@ -37,8 +37,6 @@ struct mm_command_row {
 uint32_t mm_commands_ending_wait(enum mm_stage stage);
 /* The row of a letter, NULL for a letter no MTA sends. */
 const struct mm_command_row *mm_command_row(uint8_t letter);
-/* The row whose events go to a stage's handler, NULL for stages without a command. */
-const struct mm_command_row *mm_command_of_stage(enum mm_stage stage);
 
 /* Families of a client's address (protocol 2.3): name, letter on the wire, word in logs. */
 #define MM_FAMILIES(X) \

@@ -72,18 +72,20 @@ static void write_changes(struct mm_message *m, bool space, struct mm_buffer *ou
 }
 
 /* Sendmail makes these up when the client gives none: an added one takes the place of the made-up one. */
-static const char *const made_up[] = { "Date", "From", "Message-Id", NULL };
+#define NAME(text) { text, sizeof text - 1 }
+static const struct mm_text made_up[] = { NAME("Date"), NAME("From"), NAME("Message-Id"), { NULL, 0 } };
 /* The MTA has its own fields of these names and shows them to no filter: Sendmail would put an added one above its own
  * Received, or into its own field, and later positions would be off by one. So they are inserted at the end. (All but
  * Received then reach no recipient: Sendmail passes them to few mailers, however they are added.) */
-static const char *const hidden[] = { "Received", "Return-Path", "Full-Name", "Resent-Date", "Resent-From",
-	"Resent-Message-Id", NULL };
+static const struct mm_text hidden[] = { NAME("Received"), NAME("Return-Path"), NAME("Full-Name"), NAME("Resent-Date"),
+	NAME("Resent-From"), NAME("Resent-Message-Id"), { NULL, 0 } };
+#undef NAME
 
-static bool is_one_of(struct mm_text name, const char *const *names)
+static bool is_one_of(struct mm_text name, const struct mm_text *names)
 {
-	while (*names != NULL && !mm_text_equal_blind(name, (struct mm_text){ *names, strlen(*names) }))
+	while (names->bytes != NULL && (names->size != name.size || !mm_text_equal_blind(name, *names)))
 		names++;
-	return *names != NULL;
+	return names->bytes != NULL;
 }
 
 /* Writes one added field. Fields asked for earlier are already at the MTA, later ones are not. */

@@ -160,11 +160,26 @@ void mm_engine_shared_free(struct mm_engine_shared *shared)
 
 /* ---- life ---- */
 
+/* "1a2b3c4d0-1f": the prefix, and the number in hex. */
+static void name_client(struct mm_engine *e, unsigned long long number)
+{
+	char digits[16], *at = digits + sizeof digits;
+	size_t n = strlen(e->shared->id_prefix), room = sizeof e->session.id - n - 2;
+	do {
+		*--at = "0123456789abcdef"[number % 16];
+		number /= 16;
+	} while (number > 0);
+	memcpy(e->session.id, e->shared->id_prefix, n);
+	e->session.id[n] = '-';
+	size_t size = (size_t)(digits + sizeof digits - at);
+	memcpy(e->session.id + n + 1, at, size < room ? size : room);
+}
+
 static void begin_client(struct mm_engine *e)
 {
 	e->session.began_at = mm_clock_now();
-	snprintf(e->session.id, sizeof e->session.id, "%s-%llx", e->shared->id_prefix,
-		(unsigned long long)++e->shared->sessions_begun);
+	memset(e->session.id, 0, sizeof e->session.id);
+	name_client(e, ++e->shared->sessions_begun);
 }
 
 struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runtime runtime,

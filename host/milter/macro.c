@@ -27,7 +27,8 @@ void mm_macros_clear_from(struct mm_macros *m, enum mm_macro_set first)
 {
 	for (int set = first; set < MM_MACRO_SET_COUNT; set++) {
 		mm_buffer_clear(&m->sets[set]);
-		mm_buffer_trim(&m->sets[set], SET_KEEP);
+		if (m->sets[set].capacity > SET_KEEP)
+			mm_buffer_trim(&m->sets[set], SET_KEEP);
 	}
 }
 

@@ -75,15 +75,10 @@ static uint32_t steps_wanted(const struct mm_wanted *w)
 	/* Without header events the MTA sends us no spaces, and it writes the one after the colon itself. */
 	if (w->stages & MM_STAGE_BIT(header))
 		bits |= SMFIP_HDR_LEADSPC;
-	for (unsigned stage = 0; stage < MM_STAGE_COUNT; stage++) {
-		const struct mm_command_row *row = mm_command_of_stage(stage);
-		if (row == NULL)
-			continue;
-		if (!(w->stages & 1u << stage))
-			bits |= row->no_step;
-		else if (w->quiet & 1u << stage)
-			bits |= row->no_reply;
-	}
+#define X(letter, wire, name, stage, layout, answered, content, when, off, no_reply, ends) \
+	bits |= !(w->stages & MM_STAGE_BIT(stage)) ? (off) : w->quiet & MM_STAGE_BIT(stage) ? (no_reply) : 0;
+	MM_COMMANDS(X)
+#undef X
 	if (w->rejected_recipients)
 		bits |= SMFIP_RCPT_REJ;
 	return bits;
@@ -108,11 +103,10 @@ static bool check_needs(const struct mm_offer *o, const struct mm_wanted *w, str
 static uint32_t quiet_stages(uint32_t answered)
 {
 	uint32_t quiet = 0;
-	for (unsigned stage = 0; stage < MM_STAGE_COUNT; stage++) {
-		const struct mm_command_row *row = mm_command_of_stage(stage);
-		if (row != NULL && row->no_reply & answered)
-			quiet |= 1u << stage;
-	}
+#define X(letter, wire, name, stage, layout, is_answered, content, when, off, no_reply, ends) \
+	quiet |= (no_reply) & answered ? MM_STAGE_BIT(stage) : 0;
+	MM_COMMANDS(X)
+#undef X
 	return quiet;
 }
 

@@ -76,6 +76,7 @@ static void forget_client(struct mm_session *s)
 	s->knows_client = false;
 	s->client_family = MM_FAMILY_UNKNOWN;
 	s->client_port = 0;
+	s->mta = MM_MTA_UNKNOWN;
 	s->message_count = 0;
 	s->client_digest = s->event_digest = 0;
 }
@@ -121,7 +122,7 @@ static bool begins_with(struct mm_text text, const char *head)
 	return text.size >= n && memcmp(text.bytes, head, n) == 0;
 }
 
-enum mm_mta_kind mm_session_mta(const struct mm_session *s)
+static enum mm_mta_kind mta_by_macros(const struct mm_session *s)
 {
 	struct mm_text version = mm_session_macro(s, "v");
 	if (begins_with(version, "Postfix"))
@@ -131,4 +132,12 @@ enum mm_mta_kind mm_session_mta(const struct mm_session *s)
 	if (version.size > 0 || s->grants.asks_version)
 		return begins_with(version, "8.") ? MM_MTA_SENDMAIL : MM_MTA_UNKNOWN;
 	return mm_session_macro(s, "{if_name}").size > 0 ? MM_MTA_SENDMAIL : MM_MTA_UNKNOWN;
+}
+
+/* One MTA is at the other end of a connection: what it has said of itself once, it need not be asked at each message. */
+enum mm_mta_kind mm_session_mta(struct mm_session *s)
+{
+	if (s->mta == MM_MTA_UNKNOWN)
+		s->mta = mta_by_macros(s);
+	return s->mta;
 }

@@ -47,6 +47,7 @@ struct mm_session {
 	char              *helo;                /* owned, may hold no NUL; NULL before HELO */
 	uint32_t           text_bytes;          /* of host, address and helo */
 	struct mm_macros   macros;              /* sets from mail on belong to the message */
+	enum mm_mta_kind   mta;                 /* UNKNOWN until its macros have told (mm_session_mta()) */
 	uint64_t           message_count;       /* messages opened */
 	bool               is_canary;           /* the scripts that come next decide (io/joint.h) */
 
@@ -72,7 +73,7 @@ void mm_session_clear(struct mm_session *, struct mm_message **pool);
 void mm_session_age_macros(struct mm_session *, uint8_t letter);
 
 struct mm_text mm_session_macro(const struct mm_session *, const char *name);   /* "" when not known */
-/* Recognised by its macros; MM_MTA_UNKNOWN is any other MTA, and one whose macros do not tell. */
-enum mm_mta_kind mm_session_mta(const struct mm_session *);
+/* Recognised by its macros, once for each client; MM_MTA_UNKNOWN is any other MTA, and one whose macros do not tell. */
+enum mm_mta_kind mm_session_mta(struct mm_session *);
 
 #endif

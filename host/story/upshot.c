@@ -158,7 +158,7 @@ static void note_body(struct mm_upshot *u, const struct mm_message *m)
 	append_line(u, "new body of ", mm_text_of(text), (struct mm_text){ "", 0 });
 }
 
-void mm_upshot_edits(struct mm_upshot *u, const struct mm_session *s, struct mm_buffer *scratch)
+void mm_upshot_edits(struct mm_upshot *u, struct mm_session *s, struct mm_buffer *scratch)
 {
 	struct mm_message *m = s->message;
 	bool replaces_body = m->edits.replaces_body;

@@ -51,7 +51,7 @@ struct mm_upshot {
 };
 
 /* The edits of a message, as they are about to be sent. scratch is for the call. */
-void mm_upshot_edits(struct mm_upshot *, const struct mm_session *, struct mm_buffer *scratch);
+void mm_upshot_edits(struct mm_upshot *, struct mm_session *, struct mm_buffer *scratch);
 /* Only the verdict of a report: of a client, not of a message. */
 void mm_upshot_decide(struct mm_upshot *, const struct mm_outcome_report *);
 /* The message has ended. */

@@ -84,6 +84,18 @@ void mm_vault_push_all(const struct mm_generation *g, lua_State *L, const int *r
 	lua_xmove(g->vault, L, count);
 }
 
+void mm_vault_forget(const struct mm_generation *g, int table, int key)
+{
+	lua_State *vault = g->vault;
+	if (vault == NULL)
+		return;
+	lua_rawgeti(vault, 1, table);
+	lua_rawgeti(vault, 1, key);
+	lua_pushnil(vault);
+	lua_rawset(vault, -3);          /* of a field that exists: allocates nothing */
+	lua_settop(vault, 1);
+}
+
 void mm_vault_drop(lua_State *L, int *ref)
 {
 	lua_State *vault = mm_generation_of(L)->vault;
