@@ -12,6 +12,8 @@
 static const char level_names[][8] = { "debug", "info", "warn", "error" };     /* ORDER LOG_LEVEL */
 static const uint8_t level_sizes[] = { 5, 4, 4, 5 };
 
+extern inline void mm_log_string(struct mm_log_line *, const char *, const char *);     /* for those who link with it */
+
 #define TAIL_SIZE 64    /* bytes kept free for the end of a cut line */
 
 void mm_log_init(struct mm_log *log, int fd)

@@ -123,7 +123,7 @@ static inline void mm_log_text(struct mm_log_line *l, const char *key, struct mm
 	mm_log_put_text(l, (struct mm_text){ key, strlen(key) }, value);
 }
 /* NULL: the pair is left out. */
-static inline void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
+inline void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
 {
 	if (l->is_on && value != NULL)
 		mm_log_put_text(l, (struct mm_text){ key, strlen(key) }, (struct mm_text){ value, strlen(value) });

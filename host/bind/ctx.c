@@ -149,18 +149,20 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 /* [ctx ...] -> [... table] */
 static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
 {
-	mm_vault_push(ss->generation, L, ss->generation->kept_tables[which]);
+	const struct mm_generation *g = ss->generation;
 	if (ss->has_kept[which]) {
-		mm_vault_push(ss->generation, L, ss->ctx);
+		mm_vault_push(g, L, g->kept_tables[which]);
+		lua_pushvalue(L, 1);
 		lua_rawget(L, -2);
 		return 1;
 	}
 	lua_newtable(L);
-	mm_vault_push(ss->generation, L, ss->generation->kept_metatable);
-	lua_setmetatable(L, -2);
-	mm_vault_push(ss->generation, L, ss->ctx);
-	lua_pushvalue(L, -2);
-	lua_rawset(L, -4);
+	mm_vault_push_all(g, L, (int[]){ g->kept_tables[which], g->kept_metatable }, 2);
+	lua_setmetatable(L, -3);
+	lua_pushvalue(L, 1);
+	lua_pushvalue(L, -3);
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
 	ss->has_kept[which] = true;
 	return 1;
 }

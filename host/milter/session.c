@@ -134,7 +134,7 @@ static enum mm_mta_kind mta_by_macros(const struct mm_session *s)
 	return mm_session_macro(s, "{if_name}").size > 0 ? MM_MTA_SENDMAIL : MM_MTA_UNKNOWN;
 }
 
-/* One MTA is at the other end of a connection: what it has said of itself once, it need not be asked at each message. */
+/* One MTA is at the other end of a connection: what it has said of itself is not asked for again at each message. */
 enum mm_mta_kind mm_session_mta(struct mm_session *s)
 {
 	if (s->mta == MM_MTA_UNKNOWN)
