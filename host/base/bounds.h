@@ -124,6 +124,8 @@
 #define MM_LOG_REPEATS_MAX      20u             /* warnings of one kind ... */
 #define MM_LOG_REPEATS_EVERY    10.0            /* ... in this many seconds; further ones are only counted */
 #define MM_LOG_OTHERS_MAX       200u            /* the same for all kinds that are too many to be told apart */
+#define MM_LOG_GATHER           0.005           /* seconds between two writes of lines about verdicts, while there are
+						 * many */
 #define MM_LOG_RATE             (1u << 20)      /* bytes a second about one MTA, default of log_rate */
 #define MM_SYSLOG_IDENT_MAX     31              /* bytes: RFC 3164 4.1.3 */
 #define MM_LOG_SAVED            32.0            /* seconds of log_rate that a quiet MTA saves up */

@@ -11,6 +11,7 @@
 #define MM_BASE_CENSUS_H
 
 #include "base/bounds.h"
+#include "base/log.h"
 #include "base/poison.h"
 
 #include <stdbool.h>
@@ -63,6 +64,7 @@ struct mm_census_row {
 	uint64_t refused_unseen;        /* events that had killed a worker before and were not shown to scripts */
 	uint32_t is_out;                /* written by the master: accepts no more sessions */
 	struct mm_whereabouts whereabouts;
+	struct mm_log_waiting log_lines;        /* that the worker has not written yet */
 };
 
 /* What workers that have ended had counted. Written by the master. */

@@ -12,7 +12,13 @@
 static const char level_names[][8] = { "debug", "info", "warn", "error" };     /* ORDER LOG_LEVEL */
 static const uint8_t level_sizes[] = { 5, 4, 4, 5 };
 
-extern inline void mm_log_string(struct mm_log_line *, const char *, const char *);     /* for those who link with it */
+/* For those who link with them. */
+extern inline void mm_log_text(struct mm_log_line *, const char *, struct mm_text);
+extern inline void mm_log_string(struct mm_log_line *, const char *, const char *);
+extern inline void mm_log_word(struct mm_log_line *, const char *, const char *);
+extern inline void mm_log_bare(struct mm_log_line *, const char *, struct mm_text);
+extern inline void mm_log_number(struct mm_log_line *, const char *, long long);
+extern inline void mm_log_seconds(struct mm_log_line *, const char *, double);
 
 #define TAIL_SIZE 64    /* bytes kept free for the end of a cut line */
 
@@ -555,47 +561,89 @@ void mm_log_may_wait(struct mm_log_line *l)
 	l->may_wait = true;
 }
 
-void mm_log_gather(struct mm_log *log, void (*begins)(void *), void *self)
+void mm_log_gather(struct mm_log *log, struct mm_log_waiting *waiting, void (*begins)(void *), void *self)
 {
 	mm_log_flush(log);
-	log->gathered.begins = begins;
-	log->gathered.self = self;
+	log->gathered = (struct mm_log_gathered){ begins, self, waiting, (int)getpid() };
+}
+
+/* The lines that wait; they do no longer. NULL: there are none. */
+static struct mm_log_waiting *take_waiting(struct mm_log *log, unsigned *lines)
+{
+	struct mm_log_waiting *w = log->gathered.waiting;
+	*lines = w != NULL ? w->lines : 0;
+	if (*lines == 0)
+		return NULL;
+	__atomic_store_n(&w->lines, 0, __ATOMIC_RELEASE);
+	return w;
 }
 
 void mm_log_flush(struct mm_log *log)
 {
-	struct mm_log_gathered *g = &log->gathered;
-	unsigned lines = g->lines;
-	if (lines == 0)
-		return;
-	g->lines = 0;
-	send_out(log, MM_LEVEL_INFO, g->bytes, g->size, lines);
+	unsigned lines;
+	const struct mm_log_waiting *w = take_waiting(log, &lines);
+	if (w != NULL)
+		send_out(log, MM_LEVEL_INFO, w->bytes, w->size, lines);
 }
 
 void mm_log_last_words(struct mm_log *log)
 {
-	struct mm_log_gathered *g = &log->gathered;
-	if (g->lines == 0)
-		return;
-	g->lines = 0;
-	mm_log_output_write(&log->output, LOG_INFO, g->bytes, g->size);
+	unsigned lines;
+	if (log->gathered.pid != (int)getpid())
+		return;                         /* a script has forked: its parent writes them */
+	const struct mm_log_waiting *w = take_waiting(log, &lines);
+	if (w != NULL)
+		mm_log_output_write(&log->output, LOG_INFO, w->bytes, w->size);
 }
 
-/* lines counts last: a signal between finds whole lines. */
+void mm_log_forked(struct mm_log *log)
+{
+	log->gathered = (struct mm_log_gathered){ .begins = NULL };
+}
+
+/* How many lines these bytes are; 0: they cannot be lines of a log. */
+static unsigned lines_in(const char *bytes, size_t size)
+{
+	unsigned lines = size > 0;
+	for (size_t i = 0; i < size; i++) {
+		unsigned char byte = (unsigned char)bytes[i];
+		if (byte == '\n')
+			lines++;
+		else if (byte < 0x20 || byte == 0x7f)
+			return 0;
+	}
+	return lines;
+}
+
+void mm_log_inherit(struct mm_log *log, const struct mm_log_waiting *left)
+{
+	char bytes[MM_LOG_LINE_SIZE];
+	uint32_t size = left->size;
+	if (left->lines == 0 || size > sizeof bytes - TAIL_SIZE || log->sink != NULL)
+		return;
+	memcpy(bytes, left->bytes, size);
+	unsigned lines = lines_in(bytes, size);
+	if (lines == 0)
+		return;
+	mm_log_flush(log);
+	send_out(log, MM_LEVEL_INFO, bytes, size, lines);
+}
+
+/* A signal between finds whole lines, and so does who looks after the end of this process. */
 static void gather(struct mm_log *log, const struct mm_log_line *l)
 {
 	struct mm_log_gathered *g = &log->gathered;
-	if (g->lines > 0 && g->size + 1 + l->size > sizeof g->bytes - TAIL_SIZE)
+	struct mm_log_waiting *w = g->waiting;
+	if (w->lines > 0 && w->size + 1 + l->size > sizeof w->bytes - TAIL_SIZE)
 		mm_log_flush(log);
-	if (g->lines > 0) {
-		g->bytes[g->size++] = '\n';
-	} else {
-		g->size = 0;
+	uint32_t at = w->lines > 0 ? w->size : 0;
+	if (w->lines > 0)
+		w->bytes[at++] = '\n';
+	else
 		g->begins(g->self);
-	}
-	memcpy(g->bytes + g->size, l->bytes, l->size);
-	g->size += l->size;
-	g->lines++;
+	memcpy(w->bytes + at, l->bytes, l->size);
+	__atomic_store_n(&w->size, at + (uint32_t)l->size, __ATOMIC_RELEASE);
+	__atomic_store_n(&w->lines, w->lines + 1, __ATOMIC_RELEASE);
 }
 
 /* Each line for syslog is a datagram, and a level of its own. */

@@ -1,8 +1,8 @@
 /* base/log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
  * Values from mail are escaped so that a line stays one line and a value cannot pose as another key. A line is built on
  * the stack and written at once; a line that finds no room is lost and counted, the log never waits (log_output.h).
- * Lines about verdicts may wait for the end of the loop's turn and leave in one write (mm_log_gather()); any other line
- * takes them along, so lines keep their order.
+ * Lines about verdicts may wait for some milliseconds and leave in one write (mm_log_gather()); any other line takes
+ * them along, so lines keep their order.
  * Lines are held back and counted, too: repeated warnings and errors; and all lines about one MTA that makes us write
  * more than `rate` allows, those about the outcome of a message last.
  * Not thread-safe: one log belongs to one loop. */
@@ -47,14 +47,19 @@ struct mm_log_tap {
 	void (*line)(void *self, enum mm_level, const char *event, const char *line, size_t size);
 };
 
-/* Lines about verdicts that wait for mm_log_flush(). Their bytes are memory of the process alone: what ends it without
- * a word (SIGKILL) loses the lines of that turn. */
-struct mm_log_gathered {
-	void            (*begins)(void *self);  /* NULL: no line waits */
-	void             *self;
-	unsigned          lines;
-	size_t            size;                 /* bytes of the lines, without the last one's newline */
+/* Lines that wait for mm_log_flush(). Where processes share this memory, what ends one of them without a word (SIGKILL)
+ * loses nothing: another writes what it has left (mm_log_inherit()). lines is written last. */
+struct mm_log_waiting {
+	uint32_t          lines;
+	uint32_t          size;                 /* bytes of the lines, without the last one's newline */
 	char              bytes[MM_LOG_LINE_SIZE];
+};
+
+struct mm_log_gathered {
+	void                 (*begins)(void *self);     /* NULL: no line waits */
+	void                  *self;
+	struct mm_log_waiting *waiting;         /* borrowed; NULL: nothing waits */
+	int                    pid;             /* of the process whose lines they are: a copy of it has none */
 };
 
 struct mm_log {
@@ -118,7 +123,7 @@ void mm_log_put_word(struct mm_log_line *, struct mm_text key, struct mm_text va
 void mm_log_put_bare(struct mm_log_line *, struct mm_text key, struct mm_text value);
 void mm_log_put_number(struct mm_log_line *, struct mm_text key, long long value);
 void mm_log_put_seconds(struct mm_log_line *, struct mm_text key, double seconds);
-static inline void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
+inline void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
 {
 	mm_log_put_text(l, (struct mm_text){ key, strlen(key) }, value);
 }
@@ -130,21 +135,21 @@ inline void mm_log_string(struct mm_log_line *l, const char *key, const char *va
 }
 /* One of the host's own words, not empty, of printable ASCII without space, quote, backslash and "=": its bytes are not
  * looked at. NULL: the pair is left out. */
-static inline void mm_log_word(struct mm_log_line *l, const char *key, const char *value)
+inline void mm_log_word(struct mm_log_line *l, const char *key, const char *value)
 {
 	if (l->is_on && value != NULL)
 		mm_log_put_word(l, (struct mm_text){ key, strlen(key) }, (struct mm_text){ value, strlen(value) });
 }
 /* A number or a boolean as text: whole or not at all, without quotes in JSON, too. */
-static inline void mm_log_bare(struct mm_log_line *l, const char *key, struct mm_text value)
+inline void mm_log_bare(struct mm_log_line *l, const char *key, struct mm_text value)
 {
 	mm_log_put_bare(l, (struct mm_text){ key, strlen(key) }, value);
 }
-static inline void mm_log_number(struct mm_log_line *l, const char *key, long long value)
+inline void mm_log_number(struct mm_log_line *l, const char *key, long long value)
 {
 	mm_log_put_number(l, (struct mm_text){ key, strlen(key) }, value);
 }
-static inline void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
+inline void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
 {
 	mm_log_put_seconds(l, (struct mm_text){ key, strlen(key) }, seconds);
 }
@@ -155,14 +160,19 @@ void mm_log_alike(struct mm_log_line *, const char *text, size_t size);
 /* An MTA has caused this line: its address and port, borrowed until the end of the line, NULL for this machine.
  * is_outcome: the line says what became of a message; it is the last to be held back. */
 void mm_log_caused_by(struct mm_log_line *, const char *peer, bool is_outcome);
-/* The line is about a verdict: it may wait for the end of the turn. */
+/* The line is about a verdict: it may wait. */
 void mm_log_may_wait(struct mm_log_line *);
 void mm_log_end(struct mm_log_line *);
-/* From now on such lines wait for mm_log_flush(); begins is called when the first one does, so that a loop flushes at
- * the end of its turn. NULL: no more; those at hand are written. Closing the log and giving it another output write
- * them, too. */
-void mm_log_gather(struct mm_log *, void (*begins)(void *self), void *self);
+/* From now on such lines wait for mm_log_flush(), in memory that is BORROWED; begins is called when the first one does,
+ * so that its owner flushes in time. NULL, NULL: no more; those at hand are written. Closing the log and giving it
+ * another output write them, too. */
+void mm_log_gather(struct mm_log *, struct mm_log_waiting *, void (*begins)(void *self), void *self);
 void mm_log_flush(struct mm_log *);
+/* After a fork, in the child: the lines that wait are the parent's. */
+void mm_log_forked(struct mm_log *);
+/* Writes the lines that a dead process has left. It may have been out of its mind: lines with control bytes, or of an
+ * impossible size, are not written. */
+void mm_log_inherit(struct mm_log *, const struct mm_log_waiting *);
 /* The same from a signal handler, when the process ends. */
 void mm_log_last_words(struct mm_log *);
 /* When the time of held-back lines is over, logs how many there were; called every few seconds. */

@@ -39,5 +39,6 @@ void mm_host_after_fork(struct mm_host *h)
 	mm_worker_close_copies(h->worker);
 	mm_host_close_copies(h);
 	close(h->wake_fd);
+	mm_log_forked(&h->log);
 	mm_log_close(&h->log);
 }

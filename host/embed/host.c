@@ -410,16 +410,17 @@ static void on_turn_over(struct ev_loop *loop, ev_timer *t, int events)
 
 void mm_host_turn(struct mm_host *h, double seconds)
 {
+	ev_timer limit;
 	if (seconds <= 0) {
 		ev_run(h->loop, EVRUN_NOWAIT);
-		return;
+	} else {
+		ev_now_update(h->loop);
+		ev_timer_init(&limit, on_turn_over, seconds, 0.);
+		ev_timer_start(h->loop, &limit);
+		ev_run(h->loop, EVRUN_ONCE);
+		ev_timer_stop(h->loop, &limit);
 	}
-	ev_timer limit;
-	ev_now_update(h->loop);
-	ev_timer_init(&limit, on_turn_over, seconds, 0.);
-	ev_timer_start(h->loop, &limit);
-	ev_run(h->loop, EVRUN_ONCE);
-	ev_timer_stop(h->loop, &limit);
+	mm_log_flush(&h->log);                  /* the next turn may be far away */
 }
 
 unsigned long mm_host_generation(const struct mm_host *h)

@@ -76,6 +76,8 @@ struct mm_worker {
 	uint64_t                 messages_at_sweep;
 	ev_prepare               before_wait;   /* a turn of the loop ends; is there garbage? */
 	ev_async                 log_waits;     /* never sent: fed when lines wait, and last in its turn */
+	ev_timer                 log_is_due;    /* for lines that wait longer */
+	ev_tstamp                log_written_at;        /* when lines have waited the last time */
 	ev_idle                  rest;          /* active while there is: runs when the loop has nothing else to do */
 };
 
@@ -358,14 +360,28 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 		ev_idle_start(loop, &w->rest);
 }
 
-/* ---- log lines of one turn leave together ---- */
+/* ---- log lines leave together ----
+ * Those of one turn do. While there are many, those of MM_LOG_GATHER: where a system call is dear, a write for each
+ * message would cost as much as half the message. */
+
+static void on_log_is_due(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct mm_worker *w = timer->data;
+	(void)events;
+	w->log_written_at = ev_now(loop);
+	mm_log_flush(w->options.log);
+}
 
 static void on_log_waits(struct ev_loop *loop, ev_async *waits, int events)
 {
-	const struct mm_worker *w = waits->data;
-	(void)loop;
-	(void)events;
-	mm_log_flush(w->options.log);
+	struct mm_worker *w = waits->data;
+	double since = ev_now(loop) - w->log_written_at;
+	if (since < 0 || since >= MM_LOG_GATHER) {      /* below 0: the clock was set back */
+		on_log_is_due(loop, &w->log_is_due, events);
+	} else if (!ev_is_active(&w->log_is_due)) {
+		ev_timer_set(&w->log_is_due, MM_LOG_GATHER - since, 0.);
+		ev_timer_start(loop, &w->log_is_due);
+	}
 }
 
 static void log_begins_to_wait(void *self)
@@ -502,8 +518,9 @@ static void start_watchers(struct mm_worker *w)
 	ev_prepare_start(loop_of(w), &w->before_wait);
 	ev_init(&w->log_waits, on_log_waits);
 	ev_set_priority(&w->log_waits, EV_MINPRI);
-	w->log_waits.data = w;
-	mm_log_gather(w->options.log, log_begins_to_wait, w);
+	ev_init(&w->log_is_due, on_log_is_due);
+	w->log_waits.data = w->log_is_due.data = w;
+	mm_log_gather(w->options.log, &w->options.row->log_lines, log_begins_to_wait, w);
 	ev_idle_init(&w->rest, on_rest);
 	w->rest.data = w;
 	ev_unref(loop_of(w));           /* sweep and before_wait alone keep no loop running */
@@ -540,8 +557,9 @@ void mm_worker_free(struct mm_worker *w)
 {
 	if (w == NULL)
 		return;
-	mm_log_gather(w->options.log, NULL, NULL);
+	mm_log_gather(w->options.log, NULL, NULL, NULL);
 	ev_clear_pending(loop_of(w), &w->log_waits);
+	ev_timer_stop(loop_of(w), &w->log_is_due);
 	ev_ref(loop_of(w));
 	ev_ref(loop_of(w));
 	ev_timer_stop(loop_of(w), &w->sweep);

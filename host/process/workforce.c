@@ -419,6 +419,7 @@ static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int s
 	struct mm_worker_process dead = *worker;
 	bool is_expected = w->is_stopping || !mm_worker_process_takes_part(&dead);
 	explain_load(worker, status, &at, why, sizeof why);
+	mm_log_inherit(mm_host_log(w->host), &worker->row->log_lines);
 	log_death(w, worker, status, is_expected, &at);
 	if (at.shadow != 0 && !is_expected)
 		mm_differences_blame(mm_host_differences(w->host), at.shadow - 1, at.generation);

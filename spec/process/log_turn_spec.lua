@@ -1,4 +1,5 @@
--- Lines about the verdicts of one turn of the loop leave in one write, and none of them is lost when the process ends.
+-- Lines about verdicts leave in one write: those of a turn of the loop, and while there are many those of some
+-- milliseconds. None of them is lost when the process ends.
 local posix_poll = require "posix.poll"
 local posix_socket = require "posix.sys.socket"
 local posix_unistd = require "posix.unistd"
@@ -85,6 +86,27 @@ describe("the log lines of one turn", function()
     for _, mta in ipairs(mtas) do mta:quit() end
   end)
 
+  it("leave together with those of further turns that follow at once", function()
+    local h, journal = with_packets { ["10-pass.lua"] = "function on_eom() end" }
+    writes(journal, function(text) return text:find "scripts" end)
+    local mta = assert(h:connect())
+    local sent, seen, most = 0, 0, 0
+    assert.truthy(process.wait_until(20, function()
+      for _ = 1, 20 do -- an end of message comes after the answer to the one before, so in another turn
+        sent = sent + 1
+        assert.equal("continue", mta:envelope("body", "4Qf" .. sent).kind)
+        mta:send "E"
+        assert.equal("continue", mta:reply().kind)
+      end
+      for _, text in ipairs(writes(journal, function(text) return seen + count(text, "message") == sent end)) do
+        most = math.max(most, count(text, "message"))
+        seen = seen + count(text, "message")
+      end
+      return most > 1
+    end, "two lines in one write"))
+    mta:quit()
+  end)
+
   it("go before a line of another kind that comes after them", function()
     local h, journal = with_packets { ["10-warn.lua"] = [[
       local log = require "moonmilter.log"
@@ -107,11 +129,12 @@ describe("the log lines of one turn", function()
   for name, deed in pairs {
     ["a fault of memory"] = "ffi.cast('int *', 8)[0] = 1",
     ["exit() from inside a handler"] = "ffi.C.exit(3)",
+    ["SIGKILL, so that only the master can"] = "ffi.C.kill(ffi.C.getpid(), 9)",
   } do
     it("are written although the turn ends with " .. name, function()
       local h = host.start { workers = 1, scripts = { ["10-end.lua"] = ([[
         local ffi = require "ffi"
-        ffi.cdef "void exit(int)"
+        ffi.cdef "void exit(int); int kill(int, int); int getpid(void);"
         function on_eom(ctx) if ctx.queue_id == "4Qend" then %s end end]]):format(deed) } }
       finally(function() h:stop() end)
       local queue_ids = ids "4Qc"
