@@ -47,7 +47,7 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 }
 
 /* The handler of the script at script_at. */
-static int handler_of(struct mm_script_session *ss)
+static inline int handler_of(struct mm_script_session *ss)
 {
 	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
 	const struct mm_event *event = &ss->event;
@@ -213,49 +213,90 @@ static void push_feed(lua_State *co, void *self)
 		mm_arguments_push(co, ss, MM_ARGUMENTS_ALL);
 }
 
-static void push_handler(lua_State *co, void *self)
+/* Those after ctx. */
+static void push_arguments(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
 	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
-	mm_ctx_push(co, ss);
 	bool has_fields = h->fields != NULL && ss->event.stage == MM_STAGE_header;
 	mm_arguments_push(co, ss, has_fields ? MM_ARGUMENTS_ALL : h->seen[ss->event.stage]);
 }
 
+static void push_handler(lua_State *co, void *self)
+{
+	mm_ctx_push(co, self);
+	push_arguments(co, self);
+}
+
 /* ---- the fields of a header in one call ---- */
 
-static void push_field(lua_State *co, void *self)
+/* The handler for the field of the next of these scripts, all of which take part. MM_NO_REF: none has one. */
+static inline int next_handler(struct mm_script_session *ss, uint64_t scripts)
 {
-	struct mm_script_session *ss = self;
-	if (mm_arguments_push(co, ss, ss->generation->plan->handlers[ss->script_at].seen[MM_STAGE_header]) == 0)
-		lua_pushboolean(co, 1);         /* the handler declares no name, and does not see this */
+	int ref = MM_NO_REF;
+	for (; scripts != 0 && ref == MM_NO_REF; scripts &= scripts - 1) {
+		ss->script_at = (unsigned)__builtin_ctzll(scripts);
+		ref = handler_of(ss);
+	}
+	return ref;
 }
 
-/* Does only this script look at headers, and has nothing happened that would have to be told from field to field? */
-static bool is_alone(const struct mm_script_session *ss)
+/* Has nothing happened that would have to be told from field to field? */
+static bool can_walk(const struct mm_script_session *ss)
 {
-	const struct mm_generation *g = ss->generation;
 	return ss->event.stage == MM_STAGE_header && ss->facts->grants.quiet & MM_STAGE_BIT(header)
-		&& ss->ctx != MM_NO_REF
-		&& g->plan->handlers[ss->script_at].fields == NULL
-		&& g->plan->stage_scripts[MM_STAGE_header] == UINT64_C(1) << ss->script_at
-		&& (ss->accepted_client | ss->accepted_message | ss->skipped) == 0;
+		&& (ss->accepted_client | ss->accepted_message | ss->skipped) == 0
+		&& ss->over_due == 0 && !ss->has_verdict;
 }
 
-/* The handler has returned nothing, which is all there is to be done for a field without a reply. */
-static bool further_field(void *self)
+/* All handlers of a field have returned nothing, which is all there is to be done for one without a reply. */
+static inline bool takes_further_field(struct mm_script_session *ss)
+{
+	if (!mm_engine_further(ss->engine, ss))
+		return false;
+	ss->script_at = 0;
+	mm_told_event(ss, true);
+	return true;
+}
+
+/* As mm_arguments_push() pushes them. */
+static void fill_field(const struct mm_script_session *ss, int ref, struct mm_walked *w)
+{
+	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
+	const struct mm_command *c = ss->event.command;
+	unsigned seen = h->seen[MM_STAGE_header];
+	*w = (struct mm_walked){
+		.first = c->text.bytes, .first_size = seen >= 2 ? (int32_t)c->text.size : -1,
+		.second = c->value.bytes, .second_size = seen >= MM_ARGUMENTS_ALL ? (int32_t)c->value.size : -1,
+		.called = ref,
+	};
+	if (h->fields != NULL) {
+		w->first = c->value.bytes;
+		w->first_size = (int32_t)c->value.size;
+		w->second_size = -1;
+	}
+}
+
+/* A handler has returned nothing: the next one is that of another script, or of another field. */
+static bool further_handler(void *self, struct mm_walked *w)
 {
 	struct mm_script_session *ss = self;
-	if (ss->has_verdict || ss->over_due != 0 || !mm_engine_further(ss->engine, ss))
+	if (ss->has_verdict || ss->over_due != 0)
 		return false;
-	mm_told_event(ss, true);
+	uint64_t scripts = ss->generation->plan->stage_scripts[MM_STAGE_header];
+	int ref = next_handler(ss, scripts & ~UINT64_C(1) << ss->script_at);
+	while (ref == MM_NO_REF && takes_further_field(ss))
+		ref = next_handler(ss, scripts);
+	if (ref == MM_NO_REF)
+		return false;
+	fill_field(ss, ref, w);
 	return true;
 }
 
 static enum mm_run call_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
 {
-	if (is_alone(ss))
-		return mm_call_walk(&ss->task, ref, push_field, further_field, ss, why);
+	if (ss->ctx != MM_NO_REF && can_walk(ss))
+		return mm_call_walk(&ss->task, ref, push_arguments, further_handler, ss, why);
 	return mm_call_function(&ss->task, ref, push_handler, ss, why);
 }
 
@@ -348,7 +389,8 @@ static enum mm_outcome only_seal(struct mm_script_session *ss, struct mm_verdict
 
 /* ---- running ---- */
 
-enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict *out)
+/* The handlers from script_at on. MM_RUN_DONE: all have run. MM_RUN_EXITED: the event is decided. */
+static enum mm_run run_handlers(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_generation *g = ss->generation;
 	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
@@ -356,10 +398,8 @@ enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict 
 		uint64_t bit = UINT64_C(1) << ss->script_at;
 		int ref = handler_of(ss);
 		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->script_at)) {
-			if (feed_kept_body(ss, out)) {
-				mm_handlers_end(ss);
-				return MM_DECIDED;
-			}
+			if (feed_kept_body(ss, out))
+				return MM_RUN_EXITED;
 			if (ss->event.stage == MM_STAGE_body && ss->skips_body & bit)
 				continue;
 		}
@@ -369,12 +409,25 @@ enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict 
 		enum mm_run run = call_handler(ss, ref, &why);
 		if (run == MM_RUN_WAITING) {
 			mm_deadline_arm(ss);
-			return MM_WAITING;
+			return run;
 		}
-		if (handler_ended(ss, ref, run, &why, out)) {
-			mm_handlers_end(ss);
-			return MM_DECIDED;
-		}
+		if (handler_ended(ss, ref, run, &why, out))
+			return MM_RUN_EXITED;
+	}
+	return MM_RUN_DONE;
+}
+
+enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	enum mm_run run;
+	do
+		run = run_handlers(ss, out);
+	while (run == MM_RUN_DONE && can_walk(ss) && takes_further_field(ss));
+	if (run == MM_RUN_WAITING)
+		return MM_WAITING;
+	if (run == MM_RUN_EXITED) {
+		mm_handlers_end(ss);
+		return MM_DECIDED;
 	}
 	mm_handlers_conclude(ss, out);
 	return finish(ss, out);

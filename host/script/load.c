@@ -82,8 +82,20 @@ static int line_of(lua_State *L)
 	return lua_getinfo(L, ">S", &where) ? where.linedefined : 0;
 }
 
+/* [function] -> []: as mm_vault_put(), of a handler that a walk may call. */
+static int keep_walked(lua_State *L, const struct mm_generation *g)
+{
+	lua_pushvalue(L, -1);
+	int ref = mm_vault_put(L);
+	mm_vault_push(g, L, g->walk_handlers);
+	lua_insert(L, -2);
+	lua_rawseti(L, -2, ref);
+	lua_pop(L, 1);
+	return ref;
+}
+
 /* [fields] */
-static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *path)
+static void take_fields(lua_State *L, const struct mm_generation *g, struct mm_handlers *handlers, const char *path)
 {
 	unsigned count = 0;
 	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
@@ -102,7 +114,7 @@ static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *
 			luaL_error(L, "out of memory for handlers of %s", path);
 		h->size = strlen(h->name);
 		h->line = line_of(L);
-		h->ref = mm_vault_put(L);
+		h->ref = keep_walked(L, g);
 		handlers->field_count++;
 	}
 }
@@ -134,14 +146,14 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 			continue;
 		}
 		h->lines[stage] = line_of(L);
-		h->by_stage[stage] = mm_vault_put(L);
+		h->by_stage[stage] = stage == MM_STAGE_header ? keep_walked(L, g) : mm_vault_put(L);
 		mm_profile_show(script->profile, stage, g->settings.figures, script->name);
 		g->plan->stage_scripts[stage] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 2);
 	lua_getfield(L, -1, "fields");
 	if (lua_istable(L, -1)) {
-		take_fields(L, h, script->path);
+		take_fields(L, g, h, script->path);
 		g->plan->stage_scripts[MM_STAGE_header] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 1);

@@ -437,8 +437,15 @@ static int make_state(lua_State *L)
 	g->entry = mm_vault_put(L);
 	push_of_module(L, "moonmilter.runtime.entry", "walk_by");
 	lua_pushcfunction(L, mm_call_push);
-	lua_pushcfunction(L, mm_call_further);
-	lua_call(L, 2, 1);
+	lua_pushcfunction(L, mm_call_further_pushing);
+	lua_pushlightuserdata(L, (void *)mm_call_further);
+	lua_pushlightuserdata(L, g);
+	lua_pushlightuserdata(L, &g->walked);
+	lua_newtable(L);
+	lua_pushvalue(L, -1);
+	g->walk_handlers = mm_vault_put(L);
+	lua_call(L, 6, 2);
+	g->walk_plainly = mm_vault_put(L);
 	g->walk = mm_vault_put(L);
 	push_of_module(L, "moonmilter.runtime.headers", NULL);
 	g->field_factory = mm_vault_put(L);

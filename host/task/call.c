@@ -171,7 +171,7 @@ static void tell_slice(struct mm_task *t, const struct slice *s, bool waits, uin
 struct mm_pushing {
 	void       (*push)(lua_State *, void *);
 	void        *self;
-	bool       (*further)(void *);          /* NULL: there is one event */
+	bool       (*further)(void *, struct mm_walked *);      /* NULL: there is one event */
 	struct slice slice;
 	bool         is_told;                   /* of it */
 };
@@ -233,24 +233,59 @@ static bool may_walk_on(const struct mm_task *t)
 		&& mm_memory_is_settled(t->generation) && mm_budget_lets_go_on(t);
 }
 
-/* A script that has found this function may call it in a handler: that cuts its own call short. */
-int mm_call_further(lua_State *co)
+/* A script that has found one of these functions may call it in a handler: that cuts its own call short. */
+static bool goes_further(struct mm_generation *g)
 {
-	struct mm_generation *g = mm_generation_of(co);
 	struct mm_pushing *p = g->walking;
 	struct mm_task *t = g->current;
-	lua_settop(co, 0);
-	if (p == NULL || p->further == NULL || p->is_told || t == NULL || t->co != co)
-		return 0;
+	if (p == NULL || p->further == NULL || p->is_told || t == NULL)
+		return false;
 	tell_slice(t, &p->slice, false, mm_clock_ticks());
 	p->is_told = true;
-	if (!may_walk_on(t) || !p->further(p->self))
-		return 0;
+	if (!may_walk_on(t) || !p->further(p->self, &g->walked))
+		return false;
 	mm_budget_again(t);
 	p->is_told = false;
-	p->slice = begin_slice(p->slice.row);
-	p->push(co, p->self);
-	return lua_gettop(co);
+	p->slice = begin_slice(row_of(t));
+	return true;
+}
+
+/* Interpreted, ffi takes some 5000 instructions for a call of a handler; compiled, it saves a few hundred. So few
+ * misses outweigh many hits. There are always some until LuaJIT has compiled a loop. */
+#define MISS_COUNTS 16u
+#define MISSES_MAX  (MISS_COUNTS * 1000u)
+
+int mm_call_further(struct mm_generation *g)
+{
+	const void *from = __builtin_return_address(0);         /* the interpreter has one place from where it calls */
+	if (g->walking == NULL)
+		g->interpreter = from;
+	else if (from == g->interpreter)
+		g->walk_misses += MISS_COUNTS;
+	else if (g->walk_misses > 0)
+		g->walk_misses--;
+	return goes_further(g);
+}
+
+static void push_text(lua_State *co, const char *text, int32_t size)
+{
+	if (size >= 0)
+		lua_pushlstring(co, text, (size_t)size);
+	else
+		lua_pushnil(co);
+}
+
+int mm_call_further_pushing(lua_State *co)
+{
+	struct mm_generation *g = mm_generation_of(co);
+	const struct mm_walked *w = &g->walked;
+	lua_settop(co, 0);
+	if (g->current == NULL || g->current->co != co || !goes_further(g))
+		return 0;
+	lua_pushinteger(co, w->called);
+	push_text(co, w->first, w->first_size);
+	push_text(co, w->second, w->second_size);
+	return 3;
 }
 
 static enum mm_run call(struct mm_task *t, const int *refs, int count, struct mm_pushing *p, struct mm_fault *why)
@@ -275,11 +310,13 @@ enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_Sta
 	return call(t, (int[]){ t->generation->entry, called }, 2, &p, why);
 }
 
-enum mm_run mm_call_walk(struct mm_task *t, int called, void (*push)(lua_State *, void *), bool (*further)(void *),
-	void *self, struct mm_fault *why)
+enum mm_run mm_call_walk(struct mm_task *t, int called, void (*push)(lua_State *, void *),
+	bool (*further)(void *, struct mm_walked *), void *self, struct mm_fault *why)
 {
 	struct mm_pushing p = { .push = push, .self = self, .further = further };
-	return call(t, (int[]){ t->generation->walk, called, t->session->ctx }, 3, &p, why);
+	const struct mm_generation *g = t->generation;
+	int walk = g->walk_misses < MISSES_MAX ? g->walk : g->walk_plainly;
+	return call(t, (int[]){ walk, called, t->session->ctx }, 3, &p, why);
 }
 
 /* ---- the end of a wait ---- */

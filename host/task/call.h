@@ -16,15 +16,19 @@ void mm_task_count_error(const struct mm_task *);
  * arguments. push may raise: memory may run out, and a push may run the collector and, through it, a finalizer that
  * fails. The result is then FAILED, and nothing was called. */
 int mm_call_push(struct lua_State *);         /* its lua_CFunction, for script->entry */
-int mm_call_further(struct lua_State *);      /* its lua_CFunction, for script->walk */
 enum mm_run mm_call_function(struct mm_task *, int called, void (*push)(struct lua_State *co, void *self), void *self,
 	struct mm_fault *why);
 
-/* The same for a session's handler of several events: it is called with its ctx, which exists, and with the one or two
- * values that push leaves; then further(self) says whether there is another event. Each is a slice of its own. After
- * DONE, when further() was the last to be called, there is no result. */
+/* The same for a session's handlers of several events: the first is called with its ctx, which exists, and with the
+ * values that push leaves, two at most; then further(self, next) says whether there is another call, and fills next.
+ * Each is a slice of its own. After DONE, when further() was the last to be called, there is no result. further() must
+ * not enter Lua: compiled code calls it. */
 enum mm_run mm_call_walk(struct mm_task *t, int called, void (*push)(struct lua_State *co, void *self),
-	bool (*further)(void *self), void *self, struct mm_fault *why);
+	bool (*further)(void *self, struct mm_walked *next), void *self, struct mm_fault *why);
+/* For moonmilter.runtime.entry: the way from the end of one call of a walk to the next, with the next call in walked;
+ * and the same as a lua_CFunction, which returns what is in there. */
+int mm_call_further(struct mm_generation *);
+int mm_call_further_pushing(struct lua_State *);
 
 /* The wait is over and count results have been pushed on task->co: resumes the coroutine and calls resumed. Never call
  * it from inside the primitive that started the wait, nor from inside any handler. */

@@ -65,6 +65,13 @@ struct mm_limit {
 	bool             is_over;               /* waits raise until it is closed */
 };
 
+/* The handler that a walk calls next, and its arguments after ctx; moonmilter.runtime.entry reads it by ffi, too. */
+struct mm_walked {
+	const char *first, *second;     /* borrowed until the call begins */
+	int32_t     first_size, second_size;    /* -1: nil */
+	int32_t     called;             /* its reference */
+};
+
 struct mm_task {
 	struct mm_generation     *generation;   /* borrowed */
 	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
@@ -205,6 +212,10 @@ struct mm_generation {
 	struct mm_script_session     *shown;    /* borrowed: whose ctx is in ctx_now; NULL: none */
 	const struct mm_pushing      *pushing;  /* borrowed: what the call that begins will push (call.c) */
 	struct mm_pushing            *walking;  /* borrowed: of the call that runs */
+	struct mm_walked              walked;   /* what the next call of a walk is called with (call.h) */
+	const void                   *interpreter;      /* borrowed: code that calls mm_call_further() when a walk is
+	                                                 * interpreted */
+	uint32_t                      walk_misses;      /* how much interpreted walks have cost lately (call.c) */
 	struct mm_task               *current;  /* borrowed: the task that runs now; NULL outside of Lua */
 	struct mm_task               *ready_first, *ready_last; /* run queue; borrowed from their owners */
 	unsigned                      ready_count;
@@ -230,8 +241,9 @@ struct mm_generation {
 	                                                                 * for when memory runs out */
 	int                           memory_words[2];  /* text and code returned when there is
 	                                                 * no memory for an answer */
-	int                           entry, walk;      /* moonmilter.runtime.entry: call with what mm_call_push()
-	                                                 * pushes */
+	int                           entry, walk, walk_plainly;        /* moonmilter.runtime.entry: call with what
+	                                                                 * mm_call_push() pushes */
+	int                           walk_handlers;    /* table by reference: handlers that a walk may call */
 	int                           host_token;       /* the value that a wait yields, so that user
 	                                                 * coroutines pass it on */
 	int                           field_factory;    /* moonmilter.runtime.headers: makes ctx.headers */

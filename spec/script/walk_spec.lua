@@ -128,12 +128,97 @@ describe("fields in one read", function()
     mta:close()
   end)
 
-  it("cost a script that calls the host's own function no more than its own fields", function()
+  it("reach handlers of single fields, and those of all, in the order of scripts", function()
+    local mta = send({ files = {
+      ["a.lua"] = [[
+        local seen = {}
+        package.loaded.seen = seen
+        on_header = {
+          C = function(ctx, value, more) seen[#seen + 1] = "aC=" .. value .. tostring(more) .. #ctx.headers end,
+          d = function(ctx, value)
+            seen[#seen + 1] = "aD" .. select("#", value)
+            assert(debug.getinfo(2, "S"), "no walk")
+          end,
+        }]],
+      ["b.lua"] = [[
+        local seen
+        function on_header(ctx, name, value)
+          seen = package.loaded.seen
+          seen[#seen + 1] = "b" .. name
+        end
+        function on_eom(ctx) ctx:add_header("X-Seen", table.concat(seen, " ")) end]],
+      ["c.lua"] = [[
+        on_header = { E = function(ctx, value) package.loaded.seen[#package.loaded.seen + 1] = "cE" end }]],
+    } }, FIVE)
+    assert.equal("continue", mta:eoh().kind)
+    assert.matches("^ ?bA bB aC=vnil3 bC aD1 bD bE cE$", seen(mta))
+    assert.same({}, mta:log_lines "script_error")
+    mta:close()
+  end)
+
+  it("pass over fields that no handler is for, up to the one that ends the message", function()
+    local mta = send({ script = [[
+      on_header = { E = function(ctx, value) return ctx:reject("no " .. #ctx.headers) end }]] }, FIVE)
+    assert.equal("550 5.7.1 no 5", mta:eoh().text)
+    mta:close()
+  end)
+
+  for declared, wanted in pairs { [""] = "nil nil nil", ["ctx"] = "table nil nil", ["ctx, name"] = "table E nil",
+    ["ctx, name, value"] = "table E v" } do
+    it(("come as on_header(%s) declares them"):format(declared), function()
+      local mta = send({ script = ([[
+        local last
+        function on_header(%s) last = (type(ctx):gsub("userdata", "table")) .. " " .. tostring(name) .. " "
+          .. tostring(value) end
+        function on_eom(ctx) ctx:add_header("X-Seen", last) end]]):format(declared) }, FIVE)
+      mta:eoh()
+      assert.matches("^ ?" .. wanted .. "$", seen(mta))
+      mta:close()
+    end)
+  end
+
+  -- Compiled, fields come through ffi; when the handler cannot be compiled, by a C function after a while.
+  for kind, work in pairs { ["LuaJIT compiles"] = "", ["calls C functions"] = 'value = value:gsub("v", "v")',
+    ["LuaJIT does not compile"] = "local fs = {} for w in value:gmatch '.' do fs[#fs + 1] = function() return w end end"
+  } do
+    it(("are all seen, once and in order, by a handler that %s, for as long as it runs"):format(kind), function()
+      local mta = fake_mta.start { script = ([[
+        local count, sum = 0, 0
+        function on_header(ctx, name, value)
+          %s
+          count = count + 1
+          sum = (sum * 31 + name:byte() + #value + #ctx.headers) %% 1000003
+        end
+        function on_eom(ctx) ctx:add_header("X-Seen", count .. " " .. sum) end]]):format(work) }
+      mta:connect()
+      mta:helo()
+      local count, sum = 0, 0
+      for _ = 1, 400 do
+        mta:mail()
+        mta:rcpt()
+        mta:data()
+        assert.truthy(mta:feed(table.concat(FIVE)))
+        mta:settle()
+        mta:eoh()
+        for at, name in ipairs { "A", "B", "C", "D", "E" } do
+          count = count + 1
+          sum = (sum * 31 + name:byte() + 1 + at) % 1000003
+        end
+        assert.matches("^ ?" .. count .. " " .. sum .. "$", seen(mta))
+      end
+      mta:close()
+    end)
+  end
+
+  it("cost a script that calls the host's own functions no more than its own fields", function()
     local mta = send({ script = SEEN:format [[
-      for i = 1, 3 do
-        local _, fn = debug.getupvalue(debug.getinfo(2, "f").func, i)
-        if type(fn) == "function" then pcall(fn) pcall(fn) end
-      end]] }, FIVE)
+      local of = {}
+      for i = 1, 9 do
+        local name, value = debug.getupvalue(debug.getinfo(2, "f").func, i)
+        if name then of[name] = value end
+      end
+      if of.further then pcall(of.further, of.generation) pcall(of.further, of.generation) end
+      if of.push_further then pcall(of.push_further) end]] }, FIVE)
     mta:eoh()
     mta:eom()
     assert.truthy(mta:message().kind)

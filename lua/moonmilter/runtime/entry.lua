@@ -1,6 +1,8 @@
 -- The way from the host into a script's function (host/task/call.c). The host pushes arguments from inside the
 -- coroutine, so that resuming it is the only protected call: pushing may raise when memory is exhausted or a finalizer
 -- fails.
+local ffi = require "ffi"
+
 local entry = {}
 
 --- Returns the function with which a coroutine of the host begins.
@@ -14,22 +16,62 @@ function entry.by(push)
   return enter
 end
 
---- The same for a handler of several header fields in a row, which cost one protected call together.
----@param push function  name and value of the first field, as the host's C pushes them
----@param further function  those of the next one, or nothing; true for a handler that declares neither
----@return function walk  (called, ctx): calls `called` until it returns something, or there is no further field
-function entry.walk_by(push, further)
-  local function walk(called, ctx)
-    local name, value = push()
+--- Returns the function that calls a handler, and then others, of the same field or of further ones, until one returns
+--- something or no other is left; so many fields cost one protected call. The host gives the next call through ffi:
+--- LuaJIT then compiles the loop together with the handlers in it. Interpreted, ffi is dear: where some handler cannot
+--- be compiled, the second function takes the place of the first.
+---@param push function             the arguments of the first handler after ctx, as the host's C pushes them
+---@param push_further function     reference of the next handler and its arguments after ctx; nothing: none is left
+---@param further userdata          int (*)(struct mm_generation *): the same into `next_call`; 0: none is left
+---@param generation userdata       its argument
+---@param next_call userdata        struct mm_walked of host/task/generation.h
+---@param handlers table            handlers by reference
+---@return function walk            (called, ctx)
+---@return function walk_plainly    the same by a C function in place of ffi
+function entry.walk_by(push, push_further, further, generation, next_call, handlers)
+  further = ffi.cast("int (*)(void *)", further)
+  generation = ffi.cast("void *", generation)
+  next_call = ffi.cast("const struct { const char *first, *second; int32_t first_size, second_size, called; } *",
+    next_call)
+  local text = ffi.string
+  further(generation) -- from here it is interpreted: call.c notes what that looks like
+
+  local function loop(called, ctx, first, second)
+    local ref
     repeat
-      local verdict, more = called(ctx, name, value)
+      local verdict, more = called(ctx, first, second)
       if more ~= nil then return verdict, more end
       if verdict ~= nil then return verdict end
-      name, value = further()
-    until name == nil
+      if further(generation) == 0 then return end
+      if next_call.called ~= ref then
+        ref = next_call.called
+        called = handlers[ref]
+      end
+      first, second = nil, nil
+      if next_call.first_size >= 0 then first = text(next_call.first, next_call.first_size) end
+      if next_call.second_size >= 0 then second = text(next_call.second, next_call.second_size) end
+    until false
+  end
+
+  local function walk(called, ctx)
+    return loop(called, ctx, push())
   end
   jit.off(walk)
-  return walk
+
+  local function walk_plainly(called, ctx)
+    local first, second = push()
+    local ref
+    repeat
+      local verdict, more = called(ctx, first, second)
+      if more ~= nil then return verdict, more end
+      if verdict ~= nil then return verdict end
+      ref, first, second = push_further()
+      called = handlers[ref]
+    until called == nil
+  end
+  jit.off(walk_plainly)
+
+  return walk, walk_plainly
 end
 
 return entry
