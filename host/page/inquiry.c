@@ -54,7 +54,7 @@ struct mm_inquiry {
 
 static const enum mm_request requests[] = {     /* ORDER INQUIRY */
 	MM_REQUEST_status, MM_REQUEST_sessions, MM_REQUEST_generations, MM_REQUEST_maps, MM_REQUEST_metrics,
-	MM_REQUEST_profile, MM_REQUEST_history,
+	MM_REQUEST_profile, MM_REQUEST_history, MM_REQUEST_store,
 };
 
 /* ---- asking: in the thread ---- */
@@ -170,7 +170,7 @@ static struct mm_inquiry_answer *ask(struct mm_inquiry *s, enum mm_inquiry_kind 
 		a->profile = mm_profile_report_new();
 	snprintf(request, sizeof request, "%s%s", kind == MM_INQUIRY_NAMED ? named :
 		mm_request_rows[requests[kind]].name,
-		kind == MM_INQUIRY_PROFILE ? " " MM_PROFILE_LOOK : "");
+		kind == MM_INQUIRY_PROFILE ? " " MM_PROFILE_LOOK : kind == MM_INQUIRY_STORES ? " list" : "");
 	s->query.self = &asking;
 	a->status = mm_ctl_ask(&s->query, request);
 	a->json = json_of(a, kind, named);

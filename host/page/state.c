@@ -142,11 +142,39 @@ static void put_question(struct mm_buffer *out, const char *what, const char *la
 	mm_html_put(out, "\"> <button type=\"submit\">Look</button></form>");
 }
 
+static void put_stores(struct mm_screen *s)
+{
+	const struct mm_inquiry_answer *a = mm_inquiry_get(s->source, MM_INQUIRY_STORES);
+	unsigned count = 0;
+	for (size_t i = 0; a != NULL && i < a->lines.count; i++) {
+		const char *line = a->lines.lines[i];
+		char name[256];
+		if (mm_columns_value(line, "store", name, sizeof name) == NULL)
+			continue;
+		if (count++ == 0)
+			mm_html_put(s->out, "<table class=\"cards\"><caption>Stores</caption><thead><tr>"
+				"<th scope=\"col\">Store</th><th scope=\"col\" class=\"n\">Keys</th>"
+				"<th scope=\"col\" class=\"n\">Size</th><th scope=\"col\" class=\"n\">Refused</th>"
+				"</tr></thead><tbody>");
+		mm_html_put(s->out, "<tr><th scope=\"row\">");
+		mm_html_string(s->out, name);
+		mm_html_put(s->out, "</th><td class=\"n\" data-h=\"Keys\">");
+		mm_layout_count(s->out, mm_layout_number(line, "keys"));
+		mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Size\">");
+		mm_layout_bytes(s->out, mm_layout_number(line, "bytes"));
+		mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Refused\">");
+		mm_layout_count(s->out, mm_layout_number(line, "refused"));
+		mm_html_put(s->out, "</td></tr>");
+	}
+	mm_html_put(s->out, count > 0 ? "</tbody></table>" : "");
+}
+
 static void put_limits(struct mm_screen *s, const struct mm_inquiry_answer *metrics)
 {
 	const struct mm_page_query *q = s->query;
 	mm_html_put(s->out, "<section><h2>Limits and stores</h2>");
 	put_fallbacks(s, metrics);
+	put_stores(s);
 	mm_html_put(s->out, "<div class=\"questions\">");
 	put_question(s->out, "limit", "Fullest keys of a limit", q->is_store ? "" : q->name);
 	put_question(s->out, "store", "Size of a store", q->is_store ? q->name : "");
@@ -303,7 +331,8 @@ static void put_notes(struct mm_screen *s)
 
 static const char *command_of(const struct mm_page_query *q, struct mm_buffer *to)
 {
-	mm_html_put(to, "ctl generations</code>, <code>ctl maps</code>, <code>ctl metrics");
+	mm_html_put(to, "ctl generations</code>, <code>ctl maps</code>, <code>ctl store list</code>, "
+		"<code>ctl metrics");
 	if (q->name[0] != '\0') {
 		mm_html_put(to, q->is_store ? "</code>, <code>ctl store stat " : "</code>, <code>ctl limit top ");
 		mm_html_shell(to, q->name);
@@ -334,6 +363,7 @@ const char *mm_screen_state_json(struct mm_screen *s)
 	mm_screen_member(s, "status", mm_inquiry_get(s->source, MM_INQUIRY_STATUS), true);
 	mm_screen_member(s, "generations", mm_inquiry_get(s->source, MM_INQUIRY_GENERATIONS), false);
 	mm_screen_member(s, "maps", mm_inquiry_get(s->source, MM_INQUIRY_MAPS), false);
+	mm_screen_member(s, "stores", mm_inquiry_get(s->source, MM_INQUIRY_STORES), false);
 	mm_html_put(s->out, "}\n");
 	return "application/json";
 }

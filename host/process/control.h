@@ -26,7 +26,8 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \
 	X(forget,      NULL,      NOTES,   "try again what has killed workers and is refused since (poison_time)") \
 	X(metrics,     NULL,      NOTES,   "the page that a Prometheus reads (metrics)") \
-	X(store,       "WORDS",   ITEMS,   "stat|get|delete|dump|clear STORE [KEY]: what is in a store, or remove it") \
+	X(store,       "WORDS",   ITEMS,   "list, or stat|get|delete|dump|clear STORE [KEY]: what is in stores, or " \
+		"remove it") \
 	X(limit,       "WORDS",   ITEMS,   "show|top|reset LIMIT [KEY]: the buckets of a limit, or fill one") \
 	X(events,      NULL,      ITEMS,   "a line for each sink of events: how many wait, since when, sent, dropped") \
 	X(history,     NULL,      NOTES,   "the last messages: who, when, the verdict and who decided") \

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "state/bucket.h"
 #include "state/describe.h"
+#include "state/event_queue.h"
 #include "state/key.h"
 #include "state/stores.h"
 
@@ -14,13 +15,14 @@
 
 #define ROWS_MAX    1000u       /* of one answer; the client may ask for the rest */
 #define TOP_ROWS    20u
+#define STORES_MAX  100u        /* of a list */
 #define REMOVE_EACH 1000u       /* records that are removed with the lock held */
 #define WORDS_MAX   4
 
 struct request {
 	const struct mm_host     *host;         /* borrowed */
 	struct mm_control_client *client;       /* borrowed */
-	struct mm_store          *store;        /* owned; NULL: the request is about limits */
+	struct mm_store          *store;        /* owned; NULL: the request is about limits, or about all stores */
 	struct mm_buckets        *buckets;      /* owned; NULL: about stores */
 	char                     *words[WORDS_MAX];     /* [0]: the verb; NULL: not given */
 	double                    now;
@@ -90,16 +92,56 @@ static enum mm_store_result each_record(struct request *r, struct mm_text prefix
 
 /* ---- ctl store ---- */
 
-static void store_stat(struct request *r)
+/* name: "store=known ", or "". */
+static enum mm_store_result say_figures(struct request *r, struct mm_store *store, const char *name)
 {
 	struct mm_store_figures f;
-	enum mm_store_result result = mm_store_measure(r->store, &f);
+	enum mm_store_result result = mm_store_measure(store, &f);
 	if (result == MM_STORE_DONE)
-		mm_control_client_say(r->client, "keys=%llu bytes=%llu changes=%llu refused=%llu evicted=%llu "
-			"ended=%llu",
+		mm_control_client_say(r->client, "%skeys=%llu bytes=%llu changes=%llu refused=%llu evicted=%llu "
+			"ended=%llu", name,
 			(unsigned long long)f.count, (unsigned long long)f.size, (unsigned long long)f.changes,
 			(unsigned long long)f.refused, (unsigned long long)f.evicted, (unsigned long long)f.ended);
-	end_with(r, result);
+	return result;
+}
+
+static void store_stat(struct request *r)
+{
+	end_with(r, say_figures(r, r->store, ""));
+}
+
+struct listing {
+	struct request *request;        /* borrowed */
+	unsigned        count;
+};
+
+/* file: MILTER+STORE. Sinks of events are stores, too; `ctl events` shows them. */
+static void list_store(void *self, const char *file)
+{
+	struct listing *l = self;
+	struct mm_fault why;
+	char name[2 * MM_STORE_NAME_MAX + 16];
+	const char *plus = strchr(file, '+'), *first = mm_host_milter_name(l->request->host);
+	if (plus == NULL || strncmp(plus + 1, MM_EVENT_STORE, strlen(MM_EVENT_STORE)) == 0
+	    || l->count++ >= STORES_MAX)
+		return;
+	bool is_of_first = strlen(first) == (size_t)(plus - file) && memcmp(first, file, strlen(first)) == 0;
+	snprintf(name, sizeof name, "store=%s ", is_of_first ? plus + 1 : file);
+	struct mm_store *store = mm_host_open_store(l->request->host, file, &why);
+	enum mm_store_result result = store != NULL ? say_figures(l->request, store, name) : MM_STORE_BROKEN;
+	if (result != MM_STORE_DONE)
+		mm_control_client_say(l->request->client, "%serror=\"%s\"", name, store != NULL
+			? mm_store_result_text(store, result) : why.text);
+	mm_store_close(store);
+}
+
+static void store_list(struct request *r)
+{
+	struct listing l = { r, 0 };
+	mm_host_each_store(r->host, list_store, &l);
+	if (l.count > STORES_MAX)
+		mm_control_client_say(r->client, "%u stores more are not listed", l.count - STORES_MAX);
+	end(r, EX_OK, NULL);
 }
 
 static void store_get(struct request *r)
@@ -253,6 +295,7 @@ static void limit_reset(struct request *r)
 /* ---- requests ---- */
 
 static const struct verb store_verbs[] = {
+	{ "list",   "",               0, 0, store_list },
 	{ "stat",   "STORE",          1, 1, store_stat },
 	{ "get",    "STORE KEY",      2, 2, store_get },
 	{ "delete", "STORE KEY",      2, 2, store_delete },
@@ -284,8 +327,8 @@ static void complain(struct request *r, const char *what, const struct verb *ver
 	char text[256];
 	size_t used = (size_t)snprintf(text, sizeof text, "write ctl %s", what);
 	for (const struct verb *v = verbs; v->name != NULL && used < sizeof text; v++)
-		used += (size_t)snprintf(text + used, sizeof text - used, "%s %s %s", v == verbs ? "" : ",", v->name,
-			v->words);
+		used += (size_t)snprintf(text + used, sizeof text - used, "%s %s%s%s", v == verbs ? "" : ",", v->name,
+			v->words[0] != '\0' ? " " : "", v->words);
 	end(r, EX_USAGE, text);
 }
 
@@ -333,7 +376,7 @@ static void answer(const struct mm_host *host, struct mm_control_client *client,
 		v++;
 	if (v->name == NULL || count - 1 < v->least || count - 1 > v->most)
 		complain(&r, what, verbs);
-	else if (open(&r))
+	else if (r.words[1] == NULL || open(&r))        /* without a name it is about all of them */
 		v->answer(&r);
 }
 

@@ -29,7 +29,8 @@ function on_eom(ctx)
   if ctx.sender:find "raises" then error("broken on purpose") end
   if ctx.sender:find "spam" then return ctx:reject(554, "5.7.1", "spam <b>is</b> not wanted") end
   if ctx.sender:find "later" then return ctx:tempfail("come back") end
-end]],
+end
+require("moonmilter.store").open("seen"):set("a", 1)]],
 }
 
 --- options: workers, arguments (of the host), page (arguments of the page), unix (the page listens on a unix socket),

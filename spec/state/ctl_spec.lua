@@ -32,6 +32,14 @@ for _, workers in ipairs { 0, 2 } do
       return (output:gsub("\n$", "")), status
     end
 
+    it("lists the stores", function()
+      local text, status = ctl("store", "list")
+      assert.matches("store=known keys=4 bytes=4096 changes=", text)
+      assert.matches("store=once keys=1 ", text)
+      assert.equal(0, status)
+      assert.equal(64, select(2, ctl("store", "list", "known")))
+    end)
+
     it("shows what is in a store", function()
       assert.matches("^keys=4 bytes=4096 ", (ctl("store", "stat", "known")))
       assert.equal('key=plain ttl=never value="text"', (ctl("store", "get", "known", "plain")))
