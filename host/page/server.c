@@ -16,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CLIENTS_MAX   64u       /* at a time, of each listener */
@@ -23,7 +24,9 @@
 #define CLIENT_MEMORY 16384u    /* bytes for a request */
 #define REQUESTS_MAX  1000u     /* of a connection; then it is closed after the answer */
 #define ANSWER_MAX    30.0      /* seconds from the first byte of a request to the last of its answer */
-#define FRESH_FOR     0.25      /* seconds that an answer is given again to the same question */
+#define FRESH_FOR     0.25      /* seconds that an answer is given again to the same question, at least */
+#define FRESH_MOST    1.5       /* and at most */
+#define FRESH_TIMES   50.0      /* and in between, times what making it took: a question costs 2 % of a processor */
 #define KEPT_MAX      8u        /* answers that are kept for that */
 #define TURN_MS       250       /* between two looks at readers of events and at slow clients */
 
@@ -45,6 +48,7 @@ struct kept {
 	const char      *type;          /* static */
 	unsigned         status;
 	double           made_at;       /* mm_clock_real(); 0: nothing is kept */
+	double           fresh_for;     /* seconds */
 };
 
 struct serving;
@@ -180,7 +184,7 @@ static struct kept *place_for(struct serving *s, const char *target, double now)
 	struct kept *oldest = &s->kept[0];
 	for (unsigned i = 0; i < KEPT_MAX; i++) {
 		struct kept *k = &s->kept[i];
-		if (k->made_at != 0 && now - k->made_at < FRESH_FOR && strcmp(k->target, target) == 0)
+		if (k->made_at != 0 && now - k->made_at < k->fresh_for && strcmp(k->target, target) == 0)
 			return k;
 		if (k->made_at < oldest->made_at)
 			oldest = k;
@@ -189,11 +193,26 @@ static struct kept *place_for(struct serving *s, const char *target, double now)
 	return oldest;
 }
 
+/* Seconds of CPU that this thread has used. */
+static double worked(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double fresh_for(double work)
+{
+	double seconds = FRESH_TIMES * work;
+	return seconds < FRESH_FOR ? FRESH_FOR : seconds > FRESH_MOST ? FRESH_MOST : seconds;
+}
+
 static enum MHD_Result show(struct serving *s, struct MHD_Connection *c, const struct request *r)
 {
 	double now = mm_clock_real();
 	struct kept *k = place_for(s, r->target, now);
 	if (k->made_at == 0) {
+		double before = worked();
 		mm_buffer_clear(&k->bytes);
 		struct mm_screen screen = { .source = s->server->source, .query = &r->query, .path = s->server->control,
 			.now = mm_clock_wall(), .out = &k->bytes, .status = MHD_HTTP_OK };
@@ -205,6 +224,7 @@ static enum MHD_Result show(struct serving *s, struct MHD_Connection *c, const s
 		k->status = screen.status;
 		snprintf(k->target, sizeof k->target, "%s", r->target);
 		k->made_at = mm_clock_real();
+		k->fresh_for = fresh_for(worked() - before);
 	}
 	if (k->bytes.failed) {
 		mm_buffer_free(&k->bytes);
