@@ -91,6 +91,13 @@ static void end_alternative(struct scan *s)
 	s->last = 0;
 }
 
+/* A quantifier with nothing before it is a character, which the next quantifier repeats: "\\+\\+" of a basic one. */
+static void note_character(struct scan *s)
+{
+	if (s->last == 0)
+		add_item(s, 1, false);
+}
+
 static int read_count(struct scan *s)
 {
 	int n = 0;
@@ -111,6 +118,7 @@ static void multiply(struct scan *s, double times)
 static void repeat(struct scan *s)
 {
 	int least = read_count(s), most = least;
+	note_character(s);
 	if (s->at < s->end && *s->at == ',') {
 		s->at++;
 		most = read_count(s);
@@ -135,6 +143,7 @@ static void close_group(struct scan *s)
 {
 	if (s->depth == 0) {
 		s->is_unbalanced = true;
+		add_item(s, 1, false);
 		return;
 	}
 	s->depth--;
@@ -144,9 +153,12 @@ static void close_group(struct scan *s)
 /* "*", "?", "+" or "|". */
 static void scan_special(struct scan *s, char c)
 {
-	if (c == '|')
+	if (c == '|') {
 		end_alternative(s);
-	else if (c == '+')
+		return;
+	}
+	note_character(s);
+	if (c == '+')
 		multiply(s, 2);         /* the C library writes x+ as xx*, also of a x that has a + itself */
 	else
 		note_empty(s);

@@ -415,6 +415,20 @@ local function add_id(text, found)
   end
 end
 
+-- Tokens first..last without what stands between them, and as they are written: with quotes, brackets and backslashes.
+local function add_run(p, first, last, found)
+  local parts = {}
+  for i = first, last do
+    parts[#parts + 1] = p.tokens[i].text
+  end
+  local run = table.concat(parts)
+  add_id(run, found)
+  if parts[1] then
+    add_id(p.text:sub(p.tokens[first].start, p.tokens[last].stop), found)
+  end
+  return run
+end
+
 -- The ids that readers can find in one view of a value, into the set `found`.
 local function add_ids(text, found)
   local p = { text = text, tokens = token.lex(text, "trace"), defects = {} }
@@ -423,17 +437,15 @@ local function add_ids(text, found)
   local is_plain = is_plain_head(p)
   -- all of it up to ";", for those who split there; and what reads like a host name at its beginning
   add_id(text:match "^[^;]*", found)
-  local parts, has_blank = {}, false
+  local has_blank = false
   while kind(p) and kind(p) ~= ";" and (p.i == first or is_glued(p, p.i)) do
     if p.tokens[p.i].blank and p.i > first and not has_blank then
       has_blank = true
-      add_id(table.concat(parts), found)
+      add_run(p, first, p.i - 1, found)
     end
-    parts[#parts + 1] = p.tokens[p.i].text
     p.i = p.i + 1
   end
-  local run = table.concat(parts)
-  add_id(run, found)
+  local run = add_run(p, first, p.i - 1, found)
   local name = run:match "^[%w._\128-\255-]*"
   if name:sub(-1) ~= "." then -- else a longer one, spelled oddly
     add_id(name, found)

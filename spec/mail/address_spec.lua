@@ -22,6 +22,16 @@ describe("one mailbox where one is expected", function()
     end
   end)
 
+  it("is refused when its address literal holds, escaped, what ends one or an address", function()
+    for _, byte in ipairs { "@", "[", "]", "\\", "<", ">", ",", ";", '"' } do
+      local parsed, why, _, code = address.parse("a@[b\\" .. byte .. "c]")
+      assert.same({ "syntax", true }, { code, parsed == nil and why:find("address literal", 1, true) ~= nil }, byte)
+    end
+    assert.equal("a@[bc]", address.parse("a@[b\\c]").address)
+    assert.is_nil(address.path("<a@[b\\]c]>"))
+    assert.equal("[b@c]", address.path("<a@[b@c]>").domain)
+  end)
+
   it("keeps the case of the local part and drops quotes that are not needed", function()
     assert.equal("John.Doe@Example.ORG", address.parse('<"John.Doe"@Example.ORG>').address)
     assert.equal('"a b"@x.example', address.parse('"a b"@x.example').address)

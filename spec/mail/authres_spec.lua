@@ -47,6 +47,14 @@ describe("Authentication-Results", function()
     end
   end)
 
+  it("claims an id as it is written, and without its brackets", function()
+    for _, id in ipairs { "mx.[a].example[", "mx.a.example[" } do
+      assert.is_true(authres.claims("mx.[a].example[; none", id), id)
+    end
+    local value = "mx.[a]b[c d; none"
+    assert.is_true(authres.claims(value, authres.parse(value).authserv_id))
+  end)
+
   it("strips fields that claim to be ours or could be taken for ours, and no others", function()
     local block = header.block(table.concat({
       "Authentication-Results: mx.example; spf=pass smtp.mailfrom=x", "authentication-results: MX.Example 1; none",

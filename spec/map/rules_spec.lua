@@ -152,10 +152,15 @@ describe("tables of regular expressions", function()
     refuses("regexp", "/((a{50}){50}){50}/ b", 'line 1: "((a{50}){50}){50}" expands to more than 1000 characters; use '
       .. "smaller numbers in {}, and no + of a +")
     -- the C library writes x+ as xx*: 15 of them are 32768 characters
-    for _, expression in ipairs { "a+++++++++++++++", "((a++++++++++++++++++", "((((((a*)+)+)+)+)+)+", "(a?){40}" } do
+    for _, expression in ipairs { "a+++++++++++++++", "((a++++++++++++++++++", "((((((a*)+)+)+)+)+)+", "(a?){40}",
+      ")?++++++++++++++" } do
       refuses("regexp", "/" .. expression .. "/ b", ('line 1: "%s" expands to more than 1000 characters; use smaller '
         .. "numbers in {}, and no + of a +"):format(expression))
     end
+    -- of a basic one, a quantifier with nothing before it is a character
+    refuses("regexp", "/" .. ("\\+"):rep(16) .. "/x b", ('line 1: "%s" expands to more than 1000 characters; use smaller '
+      .. "numbers in {}, and no + of a +"):format(("\\\\+"):rep(16)))
+    answers("regexp", "/^\\(\\+\\+\\)$/x b\n", { ["++"] = "b", ["+"] = "b", [""] = false })
     answers("regexp", "/[\\1]{2}/ b\n", { ["1\\"] = "b" })
   end)
 

@@ -163,6 +163,10 @@ local function read_domain(p)
     if has_control(t.text) then
       return fail("control character in the domain", t.start, "syntax")
     end
+    if t.text:find(p.is_path and "[]\\[]" or '[]\\[@<>,;"]') then -- a reader without quoted pairs sees another address
+      return fail(("[%s] with a character that no address literal has (RFC 5321 4.1.3)"):format(t.text), t.start,
+        "syntax")
+    end
     return "[" .. t.text:gsub("%s", "") .. "]"
   end
   local parts, previous = {}, nil
