@@ -39,6 +39,10 @@ struct scan {
 	/* What may match nothing: an alternative of the group, the one that is being read, it without its last item. */
 	bool        is_empty[DEPTH_MAX + 1], is_empty_so_far[DEPTH_MAX + 1], was_empty[DEPTH_MAX + 1];
 	bool        is_last_empty;
+	/* Of the items directly before the last one that may match nothing: their positions, and those they would have
+	 * without quantifiers. */
+	double      run[DEPTH_MAX + 1], bare_run[DEPTH_MAX + 1], last_bare;
+	bool        has_anchor[DEPTH_MAX + 1], has_last_anchor;
 	int         depth;
 	bool        is_too_deep;
 };
@@ -65,22 +69,52 @@ static void begin_alternatives(struct scan *s)
 	s->is_empty[s->depth] = false;
 	s->is_empty_so_far[s->depth] = s->was_empty[s->depth] = true;
 	s->is_last_empty = true;
+	s->has_anchor[s->depth] = false;
+	s->run[s->depth] = s->bare_run[s->depth] = 0;
+}
+
+/* The next item is another one. */
+static void end_item(struct scan *s)
+{
+	s->run[s->depth] = s->is_last_empty ? s->run[s->depth] + s->last : 0;
+	s->bare_run[s->depth] = s->is_last_empty ? s->bare_run[s->depth] + s->last_bare : 0;
+	s->is_last_empty = true;
+	s->last = s->last_bare = 0;
+}
+
+/* The C library copies what may follow an anchor, for each anchor that can be met on the way there. */
+static void weigh_anchor(struct scan *s)
+{
+	if (s->is_last_empty && s->has_last_anchor)
+		s->sums[s->depth] += s->bare_run[s->depth] * s->bare_run[s->depth];
 }
 
 static void add_item(struct scan *s, double positions, bool may_be_empty)
 {
-	s->last = positions;
+	end_item(s);
+	s->last = s->last_bare = positions;
 	s->sums[s->depth] += positions;
 	s->is_last_empty = may_be_empty;
 	s->was_empty[s->depth] = s->is_empty_so_far[s->depth];
 	s->is_empty_so_far[s->depth] &= may_be_empty;
+	s->has_last_anchor = false;
+}
+
+static void add_anchor(struct scan *s)
+{
+	add_item(s, 1, true);
+	s->has_anchor[s->depth] = s->has_last_anchor = true;
+	weigh_anchor(s);
 }
 
 /* The last item may match nothing, as a quantifier says. */
 static void note_empty(struct scan *s)
 {
+	if (s->is_last_empty)
+		return;
 	s->is_last_empty = true;
 	s->is_empty_so_far[s->depth] = s->was_empty[s->depth];
+	weigh_anchor(s);
 }
 
 static void end_alternative(struct scan *s)
@@ -88,10 +122,10 @@ static void end_alternative(struct scan *s)
 	s->is_empty[s->depth] |= s->is_empty_so_far[s->depth];
 	s->is_empty_so_far[s->depth] = s->was_empty[s->depth] = true;
 	s->sums[s->depth]++;
-	s->last = 0;
+	s->run[s->depth] = s->bare_run[s->depth] = s->last = s->last_bare = 0;
 }
 
-/* A quantifier with nothing before it is a character, which the next quantifier repeats: "\\+\\+" of a basic one. */
+/* A quantifier with nothing before it is a character, which the next quantifier repeats: "\+\+" of a basic one. */
 static void note_character(struct scan *s)
 {
 	if (s->last == 0)
@@ -106,12 +140,12 @@ static int read_count(struct scan *s)
 	return n;
 }
 
-/* Copies of what may match nothing can all follow each other, so their cost grows with the square of their number. */
+/* Copies of what may match nothing can all follow each other, and what may match nothing before them. */
 static void multiply(struct scan *s, double times)
 {
-	times *= s->is_last_empty ? times : 1;
-	s->sums[s->depth] += s->last * (times - 1);
-	s->last *= times;
+	double added = s->last * (times - 1);
+	s->sums[s->depth] += added * (s->is_last_empty ? 1 + s->run[s->depth] : 1);
+	s->last += added;
 }
 
 /* {n}, {n,} and {n,m}: the larger number; at is after the brace. */
@@ -125,7 +159,8 @@ static void repeat(struct scan *s)
 	}
 	if (least == 0)
 		note_empty(s);
-	multiply(s, most > least ? most : least + 1);
+	double times = most > least ? most : least + 1;
+	multiply(s, s->is_last_empty ? times * times : times);
 }
 
 static void open_group(struct scan *s)
@@ -134,8 +169,8 @@ static void open_group(struct scan *s)
 		s->is_too_deep = true;
 		return;
 	}
+	end_item(s);
 	s->sums[++s->depth] = 1;
-	s->last = 0;
 	begin_alternatives(s);
 }
 
@@ -147,7 +182,12 @@ static void close_group(struct scan *s)
 		return;
 	}
 	s->depth--;
+	s->is_last_empty = true;        /* the item before the group is in its run already */
+	s->last = s->last_bare = 0;
 	add_item(s, s->sums[s->depth + 1], s->is_empty[s->depth + 1] || s->is_empty_so_far[s->depth + 1]);
+	s->has_last_anchor = s->has_anchor[s->depth + 1];
+	s->has_anchor[s->depth] |= s->has_last_anchor;
+	weigh_anchor(s);
 }
 
 /* "*", "?", "+" or "|". */
@@ -158,9 +198,12 @@ static void scan_special(struct scan *s, char c)
 		return;
 	}
 	note_character(s);
-	if (c == '+')
-		multiply(s, 2);         /* the C library writes x+ as xx*, also of a x that has a + itself */
-	else
+	/* the C library writes x+ as xx*, also of a x that has a + itself; empty ones make loops of loops */
+	if (c != '?' && s->is_last_empty)
+		multiply(s, 8);
+	else if (c == '+')
+		multiply(s, 2);
+	if (c != '+')
 		note_empty(s);
 }
 
@@ -169,8 +212,10 @@ static void scan_plain(struct scan *s, char c)
 {
 	if (c != '\0' && strchr(s->is_basic ? "*" : "*?+|", c) != NULL)
 		scan_special(s, c);
+	else if (c == '^' || c == '$')
+		add_anchor(s);
 	else
-		add_item(s, 1, c == '^' || c == '$');
+		add_item(s, 1, false);
 }
 
 static void scan_escape(struct scan *s)
@@ -179,8 +224,10 @@ static void scan_escape(struct scan *s)
 	s->has_back_reference |= c >= '1' && c <= '9';
 	if (s->is_basic && strchr("?+|", c) != NULL)
 		scan_special(s, c);
+	else if (c != '\0' && strchr("bB<>`'", c) != NULL)      /* GNU's: they match no character */
+		add_anchor(s);
 	else if (!s->is_basic || strchr("(){", c) == NULL)
-		add_item(s, 1, strchr("bB<>`'", c) != NULL);    /* GNU's: they match no character */
+		add_item(s, 1, false);
 	else if (c == '{')
 		repeat(s);
 	else
@@ -224,7 +271,8 @@ static bool is_bounded(struct mm_text text, const struct scan *s, struct mm_faul
 	else if (s->is_too_deep)
 		wrong = "has more than 100 groups inside each other";
 	else if (positions > MM_POSIX_POSITIONS_MAX)
-		wrong = "expands to more than 1000 characters; use smaller numbers in {}, and no + of a +";
+		wrong = "costs the C library as much as more than 1000 characters; use smaller numbers in {}, no + or "
+			"* of a + or *, no ^ or $ in a row";
 	return wrong == NULL
 		|| mm_fault_set(why, MM_FAULT_CONFIG, "%s %s", mm_quote(text.bytes, text.size).text, wrong);
 }

@@ -149,18 +149,19 @@ describe("tables of regular expressions", function()
   it("refuses in regexp what nothing bounds", function()
     refuses("regexp", "/(a)\\1/ b", 'line 1: "(a)\\\\1" refers back to a group, which nothing bounds in time; write it for '
       .. "a pcre: table, which has limits")
-    refuses("regexp", "/((a{50}){50}){50}/ b", 'line 1: "((a{50}){50}){50}" expands to more than 1000 characters; use '
-      .. "smaller numbers in {}, and no + of a +")
-    -- the C library writes x+ as xx*: 15 of them are 32768 characters
-    for _, expression in ipairs { "a+++++++++++++++", "((a++++++++++++++++++", "((((((a*)+)+)+)+)+)+", "(a?){40}",
-      ")?++++++++++++++" } do
-      refuses("regexp", "/" .. expression .. "/ b", ('line 1: "%s" expands to more than 1000 characters; use smaller '
-        .. "numbers in {}, and no + of a +"):format(expression))
+    -- the C library writes x+ as xx*: 15 of them are 32768 characters; loops of loops and anchors in a row cost more
+    for _, expression in ipairs { "((a{50}){50}){50}", "a+++++++++++++++", "((a++++++++++++++++++",
+      "((((((a*)+)+)+)+)+)+", "(a?){40}", ")?++++++++++++++", "a?++*+*+", "a?+*b?+*c?+*", ("$"):rep(50),
+      ("a?$"):rep(20), ("(^|$)"):rep(12), ("($)?"):rep(20) } do
+      refuses("regexp", "/" .. expression .. "/ b", ('line 1: "%s" costs the C library as much as more than 1000 '
+        .. "characters; use smaller numbers in {}, no + or * of a + or *, no ^ or $ in a row"):format(expression))
     end
     -- of a basic one, a quantifier with nothing before it is a character
-    refuses("regexp", "/" .. ("\\+"):rep(16) .. "/x b", ('line 1: "%s" expands to more than 1000 characters; use smaller '
-      .. "numbers in {}, and no + of a +"):format(("\\\\+"):rep(16)))
+    refuses("regexp", "/" .. ("\\+"):rep(16) .. "/x b", ('line 1: "%s" costs the C library as much as more than 1000 '
+      .. "characters; use smaller numbers in {}, no + or * of a + or *, no ^ or $ in a row")
+      :format(("\\\\+"):rep(16)))
     answers("regexp", "/^\\(\\+\\+\\)$/x b\n", { ["++"] = "b", ["+"] = "b", [""] = false })
+    answers("regexp", "/^(a*)*$|^b?c?d?e?f?g?$|^$/ b\n", { aa = "b", bg = "b", [""] = "b", ba = false })
     answers("regexp", "/[\\1]{2}/ b\n", { ["1\\"] = "b" })
   end)
 
