@@ -19,18 +19,18 @@
 
 static void undo_sleep(struct mm_task *t)
 {
-	mm_timer_stop(&t->timer);
+	mm_timer_stop(&t->timers->wait);
 }
 
 static void wake(struct mm_timer *timer)
 {
-	mm_task_go_on_in_turn(MM_OWNER_OF(timer, struct mm_task, timer), 0);
+	mm_task_go_on_in_turn(MM_OWNER_OF(timer, struct mm_task_timers, wait)->task, 0);
 }
 
 static int sleep_for(lua_State *L, struct mm_task *t, lua_Number seconds, const char *name)
 {
-	mm_timer_init(&t->timer, t->generation->settings.clock, wake);
-	mm_timer_start(&t->timer, seconds);
+	mm_timer_init(&t->timers->wait, t->generation->settings.clock, wake);
+	mm_timer_start(&t->timers->wait, seconds);
 	return mm_task_wait(L, t, name, undo_sleep, NULL);
 }
 

@@ -88,13 +88,13 @@ static int core_spawn(lua_State *L)
 
 static void undo_wait(struct mm_task *t)
 {
-	mm_timer_stop(&t->timer);
+	mm_timer_stop(&t->timers->wait);
 	mm_waiting_free(t->waits_for);
 }
 
 static void wait_timed_out(struct mm_timer *timer)
 {
-	struct mm_task *t = MM_OWNER_OF(timer, struct mm_task, timer);
+	struct mm_task *t = MM_OWNER_OF(timer, struct mm_task_timers, wait)->task;
 	undo_wait(t);
 	mm_task_go_on_in_turn(t, 0);
 }
@@ -130,9 +130,9 @@ static int core_task_wait(lua_State *L)
 	struct mm_waiting *w = mm_waiting_new(t, tasks, (unsigned)count);
 	if (w == NULL)
 		return luaL_error(L, "wait: out of memory");
-	mm_timer_init(&t->timer, t->generation->settings.clock, wait_timed_out);
+	mm_timer_init(&t->timers->wait, t->generation->settings.clock, wait_timed_out);
 	if (timeout >= 0)
-		mm_timer_start(&t->timer, timeout);
+		mm_timer_start(&t->timers->wait, timeout);
 	return mm_task_wait(L, t, "wait", undo_wait, w);
 }
 

@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* "10-auth.lua:12", for the log line of the message. `return ctx:reject()` would be a tail call, whose line is gone:
@@ -35,7 +36,7 @@ static int leave_handler(lua_State *L, struct mm_script_session *ss)
 {
 	ss->has_verdict = true;
 	ss->error_reason = MM_REASON_IS_NONE;
-	note_place(L, ss, &ss->verdict);
+	note_place(L, ss, ss->verdict);
 	mm_task_forget_wait(&ss->task);
 	lua_settop(L, 0);
 	mm_vault_push(ss->generation, L, ss->generation->host_token);
@@ -56,6 +57,8 @@ static struct mm_script_session *check_verdict(lua_State *L, const char *name, e
 	if (!ss->has_event || !(mm_verdict_stages(kind) & 1u << ss->event.stage))
 		luaL_error(L, "%s: not possible at %s", name, ss->has_event ? mm_stage_name(ss->event.stage)
 			: "this point");
+	if (ss->verdict == NULL && (ss->verdict = calloc(1, sizeof *ss->verdict)) == NULL)
+		luaL_error(L, "%s: out of memory", name);
 	ss->error_reason = MM_REASON_IS_BAD_VALUE;      /* unless the call succeeds */
 	return ss;
 }
@@ -192,11 +195,11 @@ static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind k
 		if (!is_ascii(lines[i]))
 			lines[i] = push_readable(L, lines[i], utf8);
 	if (!is_worded) {
-		mm_verdict_plain(&ss->verdict, kind);
+		mm_verdict_plain(ss->verdict, kind);
 		return leave_handler(L, ss);
 	}
 	struct mm_fault why;
-	if (!mm_verdict_worded(&ss->verdict, kind, code, enhanced, lines, count, &why)) {
+	if (!mm_verdict_worded(ss->verdict, kind, code, enhanced, lines, count, &why)) {
 		ss->error_reason = (uint8_t)why.reason;
 		return luaL_error(L, "%s: %s", name, why.text);
 	}
@@ -224,7 +227,7 @@ static int ctx_disconnect(lua_State *L)
 static int plain_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind)
 {
 	struct mm_script_session *ss = check_verdict(L, name, kind);
-	mm_verdict_plain(&ss->verdict, kind);
+	mm_verdict_plain(ss->verdict, kind);
 	return leave_handler(L, ss);
 }
 

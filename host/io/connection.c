@@ -17,8 +17,17 @@
 #define STARVED_LOOK  0.01              /* seconds until another look at a packet that did not fit ... */
 #define STARVED_NEWLY 0.1               /* ... for so long */
 
+/* What an MTA has not taken yet. */
+struct unsent {
+	ev_io                  writable;        /* active as long as this exists */
+	struct mm_buffer       bytes;
+	size_t                 at;              /* how many of them it has taken since */
+	ev_tstamp              since;           /* its time to read began */
+	size_t                 taken;           /* bytes it has read in that time */
+};
+
 struct mm_connection {
-	ev_io                  readable, writable;
+	ev_io                  readable;
 	struct mm_connections *all;             /* borrowed */
 	struct mm_connection  *next, *previous;
 	struct mm_connection  *next_more, *previous_more;       /* of all->more_first; borrowed */
@@ -32,14 +41,11 @@ struct mm_connection {
 	bool                   is_broken : 1;   /* no more bytes can go out */
 	bool                   is_closing : 1;  /* close when all is written */
 	bool                   is_in_more : 1;
-	struct mm_buffer       unsent;          /* bytes that the MTA has not taken yet */
-	size_t                 unsent_at;       /* how many of them it has taken since */
+	struct unsent         *unsent;          /* owned; NULL: the MTA has taken all */
 	struct mm_admitted     admitted;        /* given back at the end */
 	/* loop times; those of a state that does not hold mean nothing */
 	ev_tstamp              active_at;       /* the last whole packet or answer; until the offer: accepted */
 	ev_tstamp              partial_at;      /* the first byte of a packet that has not ended; 0: there is none */
-	ev_tstamp              unsent_since;    /* the MTA's time to read began; while unsent has bytes */
-	size_t                 taken;           /* bytes it has read in that time */
 	ev_tstamp              starved_at;      /* since when it is not read for lack of memory; 0: it is read */
 	struct mm_account     *account;         /* borrowed: its session's */
 	size_t                 declared;        /* for it, besides what the engine declares */
@@ -108,12 +114,22 @@ static void join_more(struct mm_connection *c)
 
 /* ---- the end of a connection ---- */
 
+static void drop_unsent(struct mm_connection *c)
+{
+	if (c->unsent == NULL)
+		return;
+	ev_io_stop(loop_of(c->all), &c->unsent->writable);
+	mm_buffer_free(&c->unsent->bytes);
+	free(c->unsent);
+	c->unsent = NULL;
+}
+
 static void close_socket(struct mm_connection *c)
 {
 	if (c->fd < 0)
 		return;
 	ev_io_stop(loop_of(c->all), &c->readable);
-	ev_io_stop(loop_of(c->all), &c->writable);
+	drop_unsent(c);
 	close(c->fd);
 	c->fd = -1;
 }
@@ -131,7 +147,6 @@ static void connection_free(struct mm_connection *c)
 	mm_engine_free(c->engine);
 	if (c->shadow != NULL)
 		mm_shadow_leave(c->shadow);
-	mm_buffer_free(&c->unsent);
 	free(c);
 	if (all->on_close != NULL)
 		all->on_close(all->self, &admitted);
@@ -170,7 +185,7 @@ static void record(struct mm_connection *c, char from, const void *bytes, size_t
 
 static size_t unsent_size(const struct mm_connection *c)
 {
-	return c->unsent.size - c->unsent_at;
+	return c->unsent != NULL ? c->unsent->bytes.size - c->unsent->at : 0;
 }
 
 /* With a larger send buffer, up to net.core.wmem_max, a new body of megabytes wakes the MTA and us less often. The
@@ -183,28 +198,42 @@ static void widen(struct mm_connection *c)
 	c->is_wide = true;
 }
 
+static void on_writable(struct ev_loop *, ev_io *, int events);
+
+/* NULL: out of memory. */
+static struct unsent *begin_unsent(struct mm_connection *c)
+{
+	struct unsent *u = calloc(1, sizeof *u);
+	if (u == NULL)
+		return NULL;
+	u->since = ev_now(loop_of(c->all));
+	ev_io_init(&u->writable, on_writable, c->fd, EV_WRITE);
+	u->writable.data = c;
+	ev_io_start(loop_of(c->all), &u->writable);
+	return u;
+}
+
 /* Keeps the shared buffer's bytes from `from` on. Does not copy many bytes, such as a new body of megabytes: the
  * connection takes the buffer, and the next connection that writes gets a new one. */
 static void keep_unsent(struct mm_connection *c, size_t from)
 {
 	struct mm_buffer *out = &c->all->out;
-	if (c->unsent.size == 0) {
-		c->unsent_since = ev_now(loop_of(c->all));
-		c->taken = 0;
+	bool begins = c->unsent == NULL;
+	if (begins && (c->unsent = begin_unsent(c)) == NULL) {
+		c->is_broken = true;
+		return;
 	}
-	if (c->unsent.size == 0 && out->size - from > MM_OUTPUT_KEEP) {
-		mm_buffer_free(&c->unsent);
-		c->unsent = *out;
-		c->unsent_at = from;
+	struct unsent *u = c->unsent;
+	if (begins && out->size - from > MM_OUTPUT_KEEP) {
+		u->bytes = *out;
+		u->at = from;
 		*out = (struct mm_buffer){ 0 };
 		widen(c);
 	} else {
-		mm_buffer_append(&c->unsent, out->bytes + from, out->size - from);
+		mm_buffer_append(&u->bytes, out->bytes + from, out->size - from);
 	}
-	if (c->unsent.failed)
+	if (u->bytes.failed)
 		c->is_broken = true;            /* half a reply is worse than none: without one the MTA tempfails */
-	else if (!ev_is_active(&c->writable))
-		ev_io_start(loop_of(c->all), &c->writable);
 }
 
 /* Sends what the engine has appended to the shared buffer, or keeps it. The buffer is empty afterwards. */
@@ -220,7 +249,7 @@ static void flush(struct mm_connection *c)
 	record(c, MM_RECORD_FROM_US, out->bytes, out->size);
 	if (c->fd >= 0 && !c->is_broken) {
 		ssize_t n = 0;
-		if (c->unsent.size == 0) {
+		if (c->unsent == NULL) {
 			n = send(c->fd, out->bytes, out->size, MSG_NOSIGNAL);
 			if (n < 0 && errno != EAGAIN && errno != EINTR)
 				c->is_broken = true;
@@ -237,7 +266,7 @@ static void flush(struct mm_connection *c)
 
 static void declare(struct mm_connection *c)
 {
-	mm_account_declare(c->account, &c->declared, c->unsent.capacity
+	mm_account_declare(c->account, &c->declared, (c->unsent != NULL ? c->unsent->bytes.capacity : 0)
 		+ (c->record != NULL ? mm_record_held(c->record) : 0));
 }
 
@@ -298,7 +327,7 @@ static void settle(struct mm_connection *c)
 		mm_engine_rest(c->engine);
 		return;
 	}
-	if (c->fd >= 0 && c->unsent.size > 0 && !c->is_broken) {
+	if (c->fd >= 0 && c->unsent != NULL && !c->is_broken) {
 		c->is_closing = true;
 		ev_io_stop(loop_of(c->all), &c->readable);
 		return;
@@ -309,30 +338,28 @@ static void settle(struct mm_connection *c)
 static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct mm_connection *c = w->data;
+	struct unsent *u = c->unsent;
 	(void)events;
-	ssize_t n = send(c->fd, c->unsent.bytes + c->unsent_at, unsent_size(c), MSG_NOSIGNAL);
+	ssize_t n = send(c->fd, u->bytes.bytes + u->at, unsent_size(c), MSG_NOSIGNAL);
 	if (n < 0) {
 		if (errno == EAGAIN || errno == EINTR)
 			return;
 		c->is_broken = true;
-		mm_buffer_clear(&c->unsent);
-		c->unsent_at = 0;
+		drop_unsent(c);
 		settle(c);
 		return;
 	}
 	c->active_at = ev_now(loop);
-	c->unsent_at += (size_t)n;
-	c->taken += (size_t)n;
-	if ((double)c->taken >= MM_WRITE_RATE * c->all->times.write) {
-		c->unsent_since = ev_now(loop);
-		c->taken = 0;
+	u->at += (size_t)n;
+	u->taken += (size_t)n;
+	if ((double)u->taken >= MM_WRITE_RATE * c->all->times.write) {
+		u->since = ev_now(loop);
+		u->taken = 0;
 	}
 	if (unsent_size(c) > 0)
 		return;
-	mm_buffer_free(&c->unsent);
-	c->unsent_at = 0;
+	drop_unsent(c);
 	declare(c);
-	ev_io_stop(loop, w);
 	settle(c);
 }
 
@@ -539,8 +566,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 	MM_LIST_PUSH(all->first, c);
 	all->count++;
 	ev_io_init(&c->readable, on_readable, fd, EV_READ);
-	ev_io_init(&c->writable, on_writable, fd, EV_WRITE);
-	c->readable.data = c->writable.data = c;
+	c->readable.data = c;
 	ev_io_start(loop_of(all), &c->readable);
 	return true;
 }
@@ -556,8 +582,8 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	if (c->starved_at != 0 && now - c->starved_at > MM_STARVED_TIMEOUT && !mm_engine_is_waiting(c->engine)
 	    && !mm_account_fits(c->account, MM_READ_SIZE))
 		return "there is no memory for the rest of its packet (memory_held)";
-	if (c->unsent.size > 0)
-		return now - c->unsent_since > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
+	if (c->unsent != NULL)
+		return now - c->unsent->since > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
 	if (mm_engine_is_waiting(c->engine) || mm_engine_has_more(c->engine))
 		return NULL;                    /* it is not the MTA that we wait for */
 	if (!mm_engine_session(c->engine)->is_negotiated)

@@ -4,12 +4,16 @@
 #ifndef MM_MILTER_MACRO_H
 #define MM_MILTER_MACRO_H
 
-#include "base/buffer.h"
 #include "base/cursor.h"
 #include "milter/stage.h"
 
+struct mm_macro_strings {
+	uint32_t size, capacity;        /* bytes */
+	char     bytes[];               /* name NUL value NUL ... as on the wire */
+};
+
 struct mm_macros {
-	struct mm_buffer sets[MM_MACRO_SET_COUNT];      /* owned: name NUL value NUL ... as on the wire */
+	struct mm_macro_strings *sets[MM_MACRO_SET_COUNT];      /* owned; NULL: empty */
 };
 
 /* enum mm_macro_set of a command letter; -1: it has none. */
@@ -29,8 +33,10 @@ bool mm_macros_next(const struct mm_macros *, enum mm_macro_set set, size_t *at,
 	struct mm_text *value);
 static inline bool mm_macros_is_empty(const struct mm_macros *m, enum mm_macro_set set)
 {
-	return m->sets[set].size == 0;
+	return m->sets[set] == NULL || m->sets[set]->size == 0;
 }
+/* Bytes of memory that they take. */
+uint32_t mm_macros_capacity(const struct mm_macros *);
 void mm_macros_free(struct mm_macros *);
 
 #endif

@@ -52,22 +52,22 @@ static inline const char *mm_end_name(enum mm_end end)
 }
 
 struct mm_event {
-	enum mm_stage            stage;
-	const struct mm_command *command;       /* borrowed until decided; its texts may move while the runtime waits.
-	                                         * NULL for abort, done and close. body: text is the piece, which may
-	                                         * come in the end-of-message packet */
-	enum mm_macro_set        macros_at;     /* macros: whose, of the command's stage: its facts are known, and its
-	                                         * own event follows. The verdict is ignored */
+	uint8_t                  stage;         /* enum mm_stage */
+	uint8_t                  macros_at;     /* macros: whose, of the command's stage (enum mm_macro_set): its facts
+	                                         * are known, and its own event follows. The verdict is ignored */
+	uint8_t                  result;        /* done: the final verdict (enum mm_verdict_kind) */
+	uint8_t                  ended_at;      /* done, abort: the stage reached (enum mm_stage) */
+	uint8_t                  ended_by;      /* abort, close: enum mm_end */
 	bool                     is_refused;    /* rcpt: the MTA has refused this recipient itself (SMFIP_RCPT_REJ) */
 	bool                     is_accepted;   /* eoh, eom: an earlier accept is held for edits. No handler runs, but a
 	                                         * message with seals needs both; the verdict is continue, or that
 	                                         * the seals have failed */
-	enum mm_verdict_kind     result;        /* done: the message's final verdict */
+	uint32_t                 result_edits;  /* done: how many edits were sent */
+	const struct mm_command *command;       /* borrowed until decided; its texts may move while the runtime waits.
+	                                         * NULL for abort, done and close. body: text is the piece, which may
+	                                         * come in the end-of-message packet */
 	struct mm_text           result_reply;  /* done: its text, or empty */
 	const char              *result_by;     /* done: who decided, or "" */
-	uint32_t                 result_edits;  /* done: how many edits were sent */
-	enum mm_stage            ended_at;      /* done, abort: the stage that was reached */
-	enum mm_end              ended_by;      /* abort, close */
 };
 
 struct mm_runtime_ops {

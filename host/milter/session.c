@@ -4,10 +4,7 @@
 
 void mm_session_declare(struct mm_session *s, size_t besides)
 {
-	uint32_t macros = 0;
-	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
-		macros += s->macros.sets[set].capacity;
-	mm_account_declare(&s->account, &s->declared, besides + macros + s->text_bytes);
+	mm_account_declare(&s->account, &s->declared, besides + mm_macros_capacity(&s->macros) + s->text_bytes);
 	if (s->message != NULL)
 		mm_message_declare(s->message);
 }

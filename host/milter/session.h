@@ -21,11 +21,11 @@ struct mm_session {
 
 	/* the connection to the MTA: outlives a client */
 	struct mm_grants   grants;
-	bool               is_negotiated;
 	double             began_at;            /* mm_clock_now(): of the connection, or of its present client */
 	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
 	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
 	struct mm_figures *figures;             /* borrowed: of the milter; NULL: nothing is counted */
+	bool               is_negotiated;
 	uint8_t            traced;              /* who watches it: bits, one for each trace (story/tracer.h) */
 	uint8_t            traced_next;         /* who watches the message that begins while another is open */
 	uint32_t           judged;              /* when it was last asked whether somebody does; 0: never */
@@ -40,8 +40,9 @@ struct mm_session {
 
 	/* one SMTP client: cleared by mm_session_next_client() */
 	bool               knows_client;
-	enum mm_family     client_family;
+	bool               is_canary;           /* the scripts that come next decide (io/joint.h) */
 	uint16_t           client_port;
+	enum mm_family     client_family;
 	char              *client_host;         /* owned, NUL-terminated; NULL before connect */
 	char              *client_address;      /* owned, NUL-terminated; NULL when unknown */
 	char              *helo;                /* owned, may hold no NUL; NULL before HELO */
@@ -49,7 +50,6 @@ struct mm_session {
 	struct mm_macros   macros;              /* sets from mail on belong to the message */
 	enum mm_mta_kind   mta;                 /* UNKNOWN until its macros have told (mm_session_mta()) */
 	uint64_t           message_count;       /* messages opened */
-	bool               is_canary;           /* the scripts that come next decide (io/joint.h) */
 
 	/* one message: cleared by mm_session_end_message() */
 	struct mm_message *message;             /* owned; NULL when none is open */

@@ -21,18 +21,21 @@ static void ensure_deadline(struct mm_script_session *ss)
 void mm_deadline_arm(struct mm_script_session *ss)
 {
 	double now = mm_clock_now();
+	struct mm_timer *alarm = &ss->task.timers->alarm;       /* whoever waits has timers (mm_task_may_wait()) */
 	ensure_deadline(ss);
-	if (!mm_timer_is_running(&ss->alarm) || ss->progress_at <= now)
+	if (alarm->fire == NULL)
+		mm_timer_init(alarm, ss->generation->settings.clock, ss->generation->alarm);
+	if (!mm_timer_is_running(alarm) || ss->progress_at <= now)
 		ss->progress_at = now + ss->generation->settings.progress_every;
 	double next = ss->progress_at < ss->deadline_at ? ss->progress_at : ss->deadline_at;
-	mm_timer_start(&ss->alarm, next - now);
+	mm_timer_start(alarm, next - now);
 }
 
 void mm_deadline_disarm(struct mm_script_session *ss)
 {
 	ss->deadline_at = 0;
-	if (mm_timer_is_running(&ss->alarm))
-		mm_timer_stop(&ss->alarm);
+	if (ss->task.timers != NULL)
+		mm_timer_stop(&ss->task.timers->alarm);
 }
 
 /* ctx.deadline, in milter.now() time */

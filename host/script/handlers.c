@@ -14,6 +14,7 @@
 #include <lua.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Reads [result...] of the finished handler. True: it is a verdict; false: why says what is wrong with it. */
 static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *out, struct mm_fault *why)
@@ -147,12 +148,23 @@ void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
+void mm_handlers_forget_verdict(struct mm_script_session *ss)
+{
+	ss->has_verdict = false;
+	if (ss->verdict == NULL)
+		return;
+	mm_verdict_reset(ss->verdict);
+	free(ss->verdict);
+	ss->verdict = NULL;
+}
+
 /* The coroutine goes back to the pool between events: idle sessions hold none, and busy ones share a few whose stacks
  * are still in the processor's cache. */
 void mm_handlers_end(struct mm_script_session *ss)
 {
 	mm_task_release(&ss->task);
 	ss->has_event = ss->makes_seals = false;
+	mm_handlers_forget_verdict(ss);
 	mm_edit_mark_free(ss->mark);
 	ss->mark = NULL;
 	mm_deadline_disarm(ss);
@@ -161,8 +173,7 @@ void mm_handlers_end(struct mm_script_session *ss)
 /* However the handler has ended: it may have caught the error. */
 static bool over_decides(struct mm_script_session *ss, struct mm_verdict *out)
 {
-	mm_verdict_reset(&ss->verdict);
-	ss->has_verdict = false;
+	mm_handlers_forget_verdict(ss);
 	if (ss->task.co != NULL)
 		lua_settop(ss->task.co, 0);
 	mm_failure_over(ss, out);
@@ -180,8 +191,8 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 	struct mm_verdict said = { 0 };
 	bool ok = true;
 	if (ss->has_verdict) {
-		ss->has_verdict = false;
-		mm_verdict_move(&said, &ss->verdict);
+		mm_verdict_move(&said, ss->verdict);
+		mm_handlers_forget_verdict(ss);
 	} else if (run == MM_RUN_FAILED) {
 		ok = false;
 		/* `return ctx:reject(…)` is a tail call, so Lua knows no line */
@@ -475,6 +486,5 @@ enum mm_outcome mm_handlers_go_on(struct mm_script_session *ss, enum mm_run run,
 void mm_handlers_give_up(struct mm_script_session *ss, enum mm_cancel why)
 {
 	mm_task_cancel(&ss->task, why);
-	mm_verdict_reset(&ss->verdict);
-	ss->has_verdict = false;
+	mm_handlers_forget_verdict(ss);
 }

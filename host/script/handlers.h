@@ -22,6 +22,8 @@ enum mm_outcome mm_handlers_go_on(struct mm_script_session *, enum mm_run, struc
 void mm_handlers_conclude(struct mm_script_session *, struct mm_verdict *out);
 /* Cancels the handler that waits and drops its verdict. */
 void mm_handlers_give_up(struct mm_script_session *, enum mm_cancel why);
+/* Drops the verdict that a method has set. */
+void mm_handlers_forget_verdict(struct mm_script_session *);
 /* Ends the event: gives its coroutine back, and stops its alarm. */
 void mm_handlers_end(struct mm_script_session *);
 

@@ -41,7 +41,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->recipients_table = ss->headers_table = ss->kept_bodies = ss->received = MM_NO_REF;
 	ss->ending = MM_CANCEL_ENDED;
 	mm_task_init(&ss->task, g, ss, main_resumed);
-	mm_timer_init(&ss->alarm, g->settings.clock, alarm_fired);
+	g->alarm = alarm_fired;
 	MM_LIST_PUSH(g->sessions, ss);
 	return ss;
 }
@@ -84,9 +84,8 @@ static void session_close(void *self)
 	struct mm_script_session *ss = self;
 	struct mm_generation *g = ss->generation;
 	session_end_client(ss);
-	mm_timer_stop(&ss->alarm);
 	mm_task_release(&ss->task);
-	mm_verdict_reset(&ss->verdict);
+	mm_handlers_forget_verdict(ss);
 	mm_edit_mark_free(ss->mark);
 	MM_LIST_REMOVE(g->sessions, ss);
 	free(ss);
@@ -200,7 +199,7 @@ static void deadline_passed(struct mm_script_session *ss)
 
 static void alarm_fired(struct mm_timer *timer)
 {
-	struct mm_script_session *ss = MM_OWNER_OF(timer, struct mm_script_session, alarm);
+	struct mm_script_session *ss = MM_OWNER_OF(timer, struct mm_task_timers, alarm)->task->session;
 	if (!ss->task.is_waiting)
 		return;
 	if (mm_clock_now() >= ss->deadline_at - 0.001) {

@@ -72,6 +72,13 @@ struct mm_walked {
 	int32_t     called;             /* its reference */
 };
 
+/* What a task needs only while it waits: made before its first wait, gone when its coroutine is given up. */
+struct mm_task_timers {
+	struct mm_timer  wait;                  /* of the wait itself */
+	struct mm_timer  alarm;                 /* deadline and progress, of a handler (deadline.h) */
+	struct mm_task  *task;                  /* borrowed */
+};
+
 struct mm_task {
 	struct mm_generation     *generation;   /* borrowed */
 	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
@@ -92,7 +99,7 @@ struct mm_task {
 	uint32_t                  told_at, told_serial;         /* of told.h: where the story has it; 0: nowhere */
 	uint64_t                  wait_began_at;        /* ticks; 0: it does not wait, or has not begun */
 	uint64_t                  began_at;     /* ticks when the call began, if it has waited; 0: it has not */
-	struct mm_timer           timer;        /* owned: of the wait */
+	struct mm_task_timers    *timers;       /* owned; NULL: it has not waited */
 	struct mm_limit          *limits;       /* owned: innermost first */
 	struct mm_task_group     *group;        /* borrowed: of a spawned task; NULL: a handler's own task */
 	const struct mm_script   *script;       /* borrowed: of a spawned task or deferred function; may be NULL */
@@ -228,6 +235,8 @@ struct mm_generation {
 	}                            *pool;     /* owned: finished coroutines */
 	unsigned                      pool_count, pool_capacity;
 
+	void                        (*alarm)(struct mm_timer *);        /* of handlers that wait: script/session.c */
+
 	/* references: made with the state, by script/state.h */
 	int                           ctx_metatable, kept_metatable, client_metatable, task_metatable;
 	int                           macros_metatable; /* of the table that on_macros gets */
@@ -266,7 +275,6 @@ struct mm_script_session {
 	struct mm_script_session *next, *previous;      /* borrowed: of generation->sessions */
 	double                    began_at;     /* mm_clock_now() */
 	struct mm_task            task;         /* runs the handlers */
-	struct mm_timer           alarm;        /* owned: deadline and progress, while a handler waits (deadline.h) */
 	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
 	double                    progress_at;  /* mm_clock_now() */
 	int                       ctx;          /* references, MM_NO_REF: none yet */
@@ -309,7 +317,7 @@ struct mm_script_session {
 	int                       called_line;  /* where its function begins */
 	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's
 	                                         * handlers */
-	struct mm_verdict         verdict;      /* owned: set by a verdict method */
+	struct mm_verdict        *verdict;      /* owned: set by a verdict method; NULL: none was called */
 
 	/* verdicts so far: by client, by message, by kind of event (script/handlers.h) */
 	uint64_t                  accepted_client;      /* scripts that are done with the client */

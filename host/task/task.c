@@ -101,9 +101,19 @@ static bool park(struct mm_generation *g, lua_State *co, int anchor)
 	return true;
 }
 
+static void drop_timers(struct mm_task *t)
+{
+	mm_timer_stop(&t->timers->wait);
+	mm_timer_stop(&t->timers->alarm);
+	free(t->timers);
+	t->timers = NULL;
+}
+
 void mm_task_release(struct mm_task *t)
 {
 	mm_limit_close(t, 1);
+	if (t->timers != NULL)
+		drop_timers(t);
 	if (t->co == NULL)
 		return;
 	/* LuaJIT cannot restart a coroutine that has failed, nor one that is still suspended in a yield. */
@@ -172,6 +182,14 @@ void mm_task_forget_wait(struct mm_task *t)
 	mm_task_wait_is_over(t);
 }
 
+static bool make_timers(struct mm_task *t)
+{
+	t->timers = calloc(1, sizeof *t->timers);
+	if (t->timers != NULL)
+		t->timers->task = t;
+	return t->timers != NULL;
+}
+
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
@@ -195,6 +213,8 @@ struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 			"afterwards", name);
 		return NULL;
 	}
+	if (t->timers == NULL && !make_timers(t))
+		luaL_error(L, "%s: out of memory", name);
 	return t;
 }
 
