@@ -235,12 +235,12 @@ describe("a worker that writes nonsense into the memory it shares", function()
     assert.truthy(h:wait_log "worker_ended")
     assert.is_true(h.child:running())
     for _ = 1, 3 do assert.matches("worker pid=%d+ state=", (h:ctl "status")) end
-    assert.truthy(process.wait_until(20, function()
+    process.wait_until(20, function()
       local again = h:connect(2)
       local ok = again and again:envelope("rcpt").kind == "continue"
       if again then again:close() end
       return ok
-    end), h:log())
+    end, function() return "a message after it; log:\n" .. h:log() end)
     h:stop()
   end)
 end)

@@ -125,9 +125,10 @@ end
 
 --- Waits until so many different events have reached the web server.
 function Run:wait_taken(count, seconds)
-  assert(process.wait_until(seconds or 30, function() return (self:taken()) >= count end,
-    ("%d events; %d came\n%s\n%s"):format(count, (self:taken()), self.h and self.h:log() or "",
-    self.h and self.h:ctl "events" or "")))
+  process.wait_until(seconds or 30, function() return (self:taken()) >= count end, function()
+    return ("%d events; %d came\n%s\n%s"):format(count, (self:taken()), self.h and self.h:log() or "",
+      self.h and self.h:ctl "events" or "")
+  end)
 end
 
 --- The row of `ctl events`.
@@ -139,10 +140,10 @@ end
 
 function Run:wait_events(what, condition)
   local row, text
-  assert(process.wait_until(20, function()
+  process.wait_until(20, function()
     row, text = self:events()
     return condition(row, text)
-  end, what))
+  end, function() return what .. "; the last answer:\n" .. text end)
   return row, text
 end
 

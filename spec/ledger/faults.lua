@@ -48,7 +48,7 @@ local function kill_in_a_burst(w)
   local workers = {}
   for _, session in ipairs(w:sessions()) do workers[session.session] = session.worker end
   local read = #w:log()
-  local worker = process.wait_until(1, function()
+  local worker = process.try_until(1, function()
     local found
     for id in w:log():sub(read + 1):gmatch '"event":"message","session":"([^"]+)"' do found = workers[id] or found end
     return found
@@ -60,7 +60,7 @@ end
 local function kill_at_a_stage(w)
   w.seen.struck = w.seen.struck or { count = 0 }
   local stage = STAGES[w.seen.struck.count % #STAGES + 1]
-  local worker = process.wait_until(1, function()
+  local worker = process.try_until(1, function()
     for _, session in ipairs(w:sessions()) do
       if session.stage == stage and session.waits_for == "sleep" then return session.worker end
     end
@@ -76,7 +76,7 @@ local function stop_a_worker(w)
   local pid = pids[math.random(#pids)]
   kill(pid, "SIGSTOP")
   local line = '"event":"worker_stopped","pid":' .. pid
-  local said = process.wait_until(6, function() return w:log():find(line, 1, true) end)
+  local said = process.try_until(6, function() return w:log():find(line, 1, true) end)
   socket.sleep(0.3)
   kill(pid, "SIGCONT")
   assert(said, "a stopped worker was not noticed")
@@ -111,7 +111,7 @@ local function reload_broken(w, n)
   local scripts, failed = w.filter.scripts, w:count '"event":"reload"[^\n]*"failed"'
   if case[2] then w:write(case[2]) else assert(os.rename(scripts, scripts .. "-away")) end
   w:reload()
-  local said = process.wait_until(8, function() return w:count '"event":"reload"[^\n]*"failed"' > failed end)
+  local said = process.try_until(8, function() return w:count '"event":"reload"[^\n]*"failed"' > failed end)
   if not case[2] then assert(os.rename(scripts .. "-away", scripts)) end
   w:write { ["20-broken.lua"] = false }
   assert(said, case[1] .. ": the reload was not refused")
@@ -160,7 +160,7 @@ end
 
 local function remove_the_socket(w)
   assert(os.remove(w.path))
-  local back = process.wait_until(10, function() return lfs.attributes(w.path) end)
+  local back = process.try_until(10, function() return lfs.attributes(w.path) end)
   assert(back, "the socket's file did not come back")
   w.seen.removed = (w.seen.removed or 0) + 1
 end
@@ -220,7 +220,7 @@ local function trace_and_stop(w, n)
   local reader = process.start({ filter.host_program(), "ctl", "--control", w.control, "trace",
     n % 2 == 0 and "--to" or "--client", n % 2 == 0 and "*" or "0.0.0.0/0" }, { output = os.tmpname(), life = 60 })
   local function has_begun() return reader:text():find(" watches", 1, true) or not reader:running() end
-  if not process.wait_until(10, has_begun) then error("a trace has not begun:\n" .. reader:text()) end
+  if not process.try_until(10, has_begun) then error("a trace has not begun:\n" .. reader:text()) end
   if reader:running() then reader:signal "SIGSTOP" end
   readers[#readers + 1] = reader
   if #readers > 2 then

@@ -42,11 +42,10 @@ describe("a map of a file", function()
   -- Both workers say so: connections go to one, then to the other.
   local function wait_answer(expected, key)
     local last
-    local ok = pcall(process.wait_until, 10, function()
+    process.wait_until(10, function()
       last = ask(key)
       return last == expected and ask(key) == expected and ask(key) == expected
-    end)
-    assert(ok, ("expected %s, got %s; log:\n%s"):format(expected, last, h:log()))
+    end, function() return ("%s, got %s; log:\n%s"):format(expected, last, h:log()) end)
   end
 
   local function wait_log(text)

@@ -64,10 +64,10 @@ describe("an https map", function()
 
   local function becomes(expected, key)
     local last
-    assert(process.wait_until(15, function()
+    process.wait_until(15, function()
       last = ask(key)
       return last == expected
-    end, expected), tostring(last))
+    end, function() return expected .. ", not " .. tostring(last) end)
   end
 
   local function requests(pattern)

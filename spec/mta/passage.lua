@@ -196,7 +196,7 @@ end
 
 --- Waits until the filter has recorded the end of every session that it received, `count` at least.
 function passage.wait_diaries(filter, count)
-  local ok, text = process.wait_until(30, function()
+  process.wait_until(30, function()
     local open, ended = {}, 0
     for id, event in filter:log():gmatch "ECHO (%S+) (c%l+)" do
       if event == "connect" then
@@ -207,7 +207,6 @@ function passage.wait_diaries(filter, count)
     end
     return ended >= count and next(open) == nil
   end, ("%d closed sessions"):format(count))
-  if not ok then return nil, text end
   return passage.diaries(filter:log())
 end
 

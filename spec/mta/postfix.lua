@@ -138,7 +138,7 @@ function postfix.start(options)
   cool_down(self)
   self.child = process.start({ assert(process.which "postfix"), "-c", directory .. "/etc", "start-fg" },
     { output = directory .. "/output", remove = directory, life = options.life })
-  local ok, text = process.wait_port(self.port, 20, true)
+  local ok, text = pcall(process.wait_port, self.port, 20, true)
   if not ok then
     text = ("Postfix: %s\n%s\n%s"):format(text, self.child:text(), self:log())
     self:stop()
@@ -194,6 +194,11 @@ end
 --- Waits for the one message that holds `text`, a token that only it has.
 function methods:wait_message(text, seconds)
   return self.sink:wait_for(text, seconds)
+end
+
+--- The one message that holds `text`, if it is there now.
+function methods:message(text)
+  return self.sink:take(text)
 end
 
 local function in_queue(self, name)

@@ -96,13 +96,13 @@ describe("a postmaster's question behind Postfix:", function()
     assert.equal(451, send("raises@one.example", "bob@two.example", "hello"))
     local client = start_mail("slow@one.example", "bob@two.example", "hello")
     client:send ".\r\n"
-    local waiting = assert(process.wait_until(15, function()
+    local waiting = process.wait_until(15, function()
       local worker
       for line in ctl("sessions"):gmatch "[^\n]+" do
         worker = line:match "^worker pid=(%d+)" or worker
         if line:find("waits_for=sleep", 1, true) then return worker end
       end
-    end, "the slow message"), ctl "sessions")
+    end, function() return "the slow message, but:\n" .. ctl "sessions" end)
     host_kit.kill(tonumber(waiting), "SIGKILL")
     client.socket:close()
     assert(process.wait_until(15, function() return #history() >= 5 end, "five messages"))

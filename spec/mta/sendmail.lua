@@ -120,7 +120,7 @@ local function launch(self)
     "unshare", "-u", "sh", "-c", 'hostname "$0" && exec "$@"', HOST,
     program(), "-bD", "-q1m", "-C" .. self.directory .. "/sendmail.cf", "-X" .. self.directory .. "/transcript",
   }, { output = self.directory .. "/output", life = self.life, remove = self.directory })
-  local ok, text = process.wait_port(self.port, 20, true)
+  local ok, text = pcall(process.wait_port, self.port, 20, true)
   if not ok then
     text = ("Sendmail: %s\n%s"):format(text, self.child:text())
     self:stop()
@@ -177,6 +177,11 @@ end
 --- Waits for the one message that holds `text`, a token that only it has.
 function methods:wait_message(text, seconds)
   return self.sink:wait_for(text, seconds)
+end
+
+--- The one message that holds `text`, if it is there now.
+function methods:message(text)
+  return self.sink:take(text)
 end
 
 local function in_queue(self, pattern)

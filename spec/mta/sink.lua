@@ -138,26 +138,30 @@ end
 
 --- Waits for n messages that no call has taken yet and takes all of them; the order of messages that arrive together is
 --- undefined.
----@return table[]?, string?
+---@return table[]
 function methods:wait(n, seconds)
-  local ok, text = process.wait_until(seconds or 10, function()
+  process.wait_until(seconds or 10, function()
     self:collect()
     return #self.pending >= n
-  end, ("%d messages at the sink, there are %d"):format(n, #self.pending))
-  if not ok then return nil, text end
+  end, function() return ("%d messages at the sink, there are %d"):format(n, #self.pending) end)
   local list = self.pending
   self.pending = {}
   return list
 end
 
+--- Takes the message with `text` anywhere in its data, if it is there now.
+---@return table? message
+function methods:take(text)
+  self:collect()
+  for i, candidate in ipairs(self.pending) do
+    if candidate.data:find(text, 1, true) then return table.remove(self.pending, i) end
+  end
+end
+
 --- Waits for a message with `text` anywhere in its data and takes only that one.
 function methods:wait_for(text, seconds)
-  return process.wait_until(seconds or 10, function()
-    self:collect()
-    for i, candidate in ipairs(self.pending) do
-      if candidate.data:find(text, 1, true) then return table.remove(self.pending, i) end
-    end
-  end, ("a message with %q at the sink"):format(text))
+  return process.wait_until(seconds or 10, function() return self:take(text) end,
+    ("a message with %q at the sink"):format(text))
 end
 
 function methods:stop()

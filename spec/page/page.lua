@@ -93,11 +93,11 @@ end
 --- The body once the condition holds for it: what the page shows is up to a second old.
 function methods:wait(path, condition, seconds)
   local text
-  local ok = host.wait_until(seconds or 15, function()
+  local ok = host.try_until(seconds or 15, function()
     local status, body = self:get(path)
     text = body
     return condition(body, status)
-  end, path)
+  end)
   return ok and text or error(path .. " never shows it:\n" .. tostring(text):sub(1, 4000), 2)
 end
 

@@ -20,10 +20,10 @@ local function notify_socket()
   os.execute("chmod 777 " .. path)
   local said = ""
   local function wait_for(text, seconds)
-    return process.wait_until(seconds, function()
+    return process.try_until(seconds, function()
       while posix_poll.rpoll(fd, 10) == 1 do said = said .. posix_socket.recv(fd, 4096) .. "\n" end
       return said:find(text, 1, true)
-    end, text .. " in " .. said)
+    end)
   end
   local function forget() said = "" end
   local function close()

@@ -128,7 +128,7 @@ if counts.wrong > 0 then fail("%d wrong answers, such as %s", counts.wrong, coun
 
 load.hang_up_on_echoes()
 local generations = ""
-local settled = host.wait_until(6, function()
+local settled = host.try_until(6, function()
   generations = h:ctl "generations"
   local after = look()
   for i = 1, #before.pids do

@@ -39,7 +39,7 @@ function host.start(options)
   self.child = process.start(argv, { output = directory .. "/output", remove = directory, grace = 10,
     life = options.life or 120, env = options.env })
   if not options.unready then
-    local ok, why = pcall(function() assert(self.child:wait_text("moonmilter: ready", 10)) end)
+    local ok, why = pcall(self.child.wait_text, self.child, "moonmilter: ready", 10)
     if not ok then
       why = tostring(why) .. "\n" .. self.child:text()
       self.child:stop()
@@ -186,5 +186,6 @@ end
 host.sleep = socket.sleep
 host.now = socket.gettime
 host.wait_until = process.wait_until
+host.try_until = process.try_until
 
 return host

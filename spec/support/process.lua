@@ -16,18 +16,42 @@ local LUAJIT = "luajit"
 local LIFE = 600 -- seconds until a guard ends its command whatever happens
 local GRACE = 5 -- seconds between SIGTERM and SIGKILL
 
---- Calls `condition` until it returns something true, and returns that.
+-- Where the spec waits: the nearest line that is not of the kits in spec/support.
+local function line_of_spec()
+  for level = 3, 30 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then break end
+    if info.currentline > 0 and not info.short_src:find("spec/support/", 1, true) then
+      return ("%s:%d: "):format(info.short_src, info.currentline)
+    end
+  end
+  return ""
+end
+
+--- Calls condition() until it returns true or anything else that is not nil or false, at most so many seconds.
 ---@param seconds number
 ---@param condition fun(): any
----@return any value, string? text  `nil, text` when the time is over
-function process.wait_until(seconds, condition, what)
+---@return any value  nil: it never did
+function process.try_until(seconds, condition)
   local limit = socket.gettime() + seconds
   while true do
     local value = condition()
     if value then return value end
-    if socket.gettime() >= limit then return nil, ("not within %g s: %s"):format(seconds, what or "condition") end
+    if socket.gettime() >= limit then return nil end
     socket.sleep(0.01)
   end
+end
+
+--- The same for what must come: raises when the time is over, and says what did not come, and at which line of the spec.
+---@param seconds number
+---@param condition fun(): any
+---@param what string|fun(): string  the function is called at the end
+---@return any value
+function process.wait_until(seconds, condition, what)
+  local value = process.try_until(seconds, condition)
+  if value then return value end
+  if type(what) == "function" then what = what() end
+  error(("%snot within %g s: %s"):format(line_of_spec(), seconds, what or "what this line waits for"), 0)
 end
 
 -- Below the ports that the kernel gives to connections (32768 and up), which may take one while nobody listens there.
