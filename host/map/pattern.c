@@ -119,7 +119,39 @@ static uint32_t info_of(const struct mm_pattern *p, uint32_t what)
 	return value;
 }
 
-static bool make_limits(struct mm_pattern *p, size_t stack)
+static const char *skip_blanks(const char *at, const char *end)
+{
+	while (at < end && (*at == ' ' || (*at >= '\t' && *at <= '\r')))
+		at++;
+	return at;
+}
+
+static bool is_comment(const char *at, const char *end)
+{
+	return at < end && (*at == '#' || (end - at > 2 && memcmp(at, "(?#", 3) == 0));
+}
+
+/* PCRE2 10.42: "((a)*+b)c|." finds "a" in "ad", and its JIT then says that the second group is "a", too: what a group
+ * with "*+" has taken stays set when the match goes another way. The interpreter is right. It also gets patterns that
+ * only look like one of these, as with a comment where the "+" may be. */
+static bool is_misread_by_jit(const char *text, size_t size)
+{
+	const char *end = text + size;
+	for (const char *at = memchr(text, ')', size); at != NULL; at = memchr(at, ')', (size_t)(end - at))) {
+		at = skip_blanks(at + 1, end);
+		if (is_comment(at, end))
+			return true;
+		const char *next = at < end && *at == '{' ? memchr(at, '}', (size_t)(end - at)) : at;
+		if (next == NULL || next == end || (*next != '*' && *next != '}'))
+			continue;
+		next = skip_blanks(next + 1, end);
+		if (is_comment(next, end) || (next < end && *next == '+'))
+			return true;
+	}
+	return false;
+}
+
+static bool make_limits(struct mm_pattern *p, size_t stack, bool may_jit)
 {
 	p->match = pcre2_match_data_create_from_pattern(p->code, NULL);
 	p->limits = pcre2_match_context_create(NULL);
@@ -127,7 +159,7 @@ static bool make_limits(struct mm_pattern *p, size_t stack)
 		return false;
 	pcre2_set_heap_limit(p->limits, HEAP_MAX);
 	pcre2_set_depth_limit(p->limits, DEPTH_MAX);
-	if (pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) != 0)
+	if (!may_jit || pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) != 0)
 		return true;            /* no JIT on this machine, or not for this pattern: it is interpreted */
 	p->stack = pcre2_jit_stack_create(32 * 1024, stack, NULL);
 	pcre2_jit_stack_assign(p->limits, NULL, p->stack);
@@ -156,7 +188,8 @@ struct mm_pattern *mm_pattern_new(const char *text, size_t size, const struct mm
 		mm_pattern_free(p);
 		return NULL;
 	}
-	if (!make_limits(p, has_calls(text, size) ? JIT_STACK_OF_RECURSION : JIT_STACK_MAX)) {
+	size_t stack = has_calls(text, size) ? JIT_STACK_OF_RECURSION : JIT_STACK_MAX;
+	if (!make_limits(p, stack, !is_misread_by_jit(text, size))) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 		mm_pattern_free(p);
 		return NULL;
