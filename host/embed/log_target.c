@@ -1,5 +1,6 @@
 #include "embed/log_target.h"
 
+#include "base/remedy.h"
 #include "base/safe_path.h"
 #include "embed/parts.h"
 #include "embed/rights.h"
@@ -45,7 +46,7 @@ static int open_log(const struct mm_safe_path *p, const char *user, struct mm_fa
 	if (!is_new && errno == EEXIST)
 		fd = openat(p->directory, p->name, flags);
 	if (fd < 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "%s", strerror(errno));
+		mm_fault_set(why, MM_FAULT_CONFIG, "%s%s", strerror(errno), mm_remedy_of_writing(errno));
 		return -1;
 	}
 	if (!is_new && !may_use(p, fd, user, why)) {
@@ -67,7 +68,8 @@ static int find_log(const char *path, const char *user, struct mm_fault *why)
 		mm_safe_path_close(&p);
 	}
 	if (fd < 0)
-		mm_fault_set(why, MM_FAULT_CONFIG, "log: %.300s cannot be opened: %s", path, problem.text);
+		mm_fault_set(why, MM_FAULT_CONFIG, "log: %.300s cannot be opened: %s%s", path, problem.text,
+			mm_remedy_of_writing(p.error));
 	return fd;
 }
 

@@ -1,5 +1,6 @@
 #include "embed/pid_file.h"
 
+#include "base/remedy.h"
 #include "base/safe_path.h"
 #include "embed/rights.h"
 
@@ -72,8 +73,9 @@ static int open_and_lock(const struct mm_safe_path *p, const char *user, struct 
 	for (int i = 0; i < TRIES; i++) {
 		int fd = openat(p->directory, p->name, flags, 0644);
 		if (fd < 0) {
-			mm_fault_because(why, MM_REASON_IS_NOT_ALLOWED, "%s", errno == ELOOP
-				? "it is a symbolic link, which is not followed" : strerror(errno));
+			mm_fault_because(why, MM_REASON_IS_NOT_ALLOWED, "%s%s", errno == ELOOP
+				? "it is a symbolic link, which is not followed" : strerror(errno),
+				mm_remedy_of_writing(errno));
 			return -1;
 		}
 		bool is_ours = may_use(fd, user, why) && lock(fd, why);
@@ -103,8 +105,8 @@ bool mm_pid_file_open(struct mm_pid_file *f, const char *path, const char *user,
 	struct mm_fault problem;
 	*f = (struct mm_pid_file){ .fd = -1 };
 	if (!mm_safe_path_open(&p, path, &problem))
-		return mm_fault_because(why, MM_REASON_IS_NOT_ALLOWED, "pid_file: %.300s cannot be opened: %s", path,
-			problem.text);
+		return mm_fault_because(why, MM_REASON_IS_NOT_ALLOWED, "pid_file: %.300s cannot be opened: %s%s", path,
+			problem.text, mm_remedy_of_writing(p.error));
 	f->fd = open_and_lock(&p, user, &problem);
 	mm_safe_path_close(&p);
 	if (f->fd < 0)
@@ -113,8 +115,8 @@ bool mm_pid_file_open(struct mm_pid_file *f, const char *path, const char *user,
 	f->writer = getpid();
 	if (f->path != NULL && write_number(f->fd))
 		return true;
-	mm_fault_because(why, MM_REASON_IS_NOT_ALLOWED, "pid_file: %.300s cannot be written: %s", path,
-		strerror(errno));
+	mm_fault_because(why, MM_REASON_IS_NOT_ALLOWED, "pid_file: %.300s cannot be written: %s%s", path,
+		strerror(errno), mm_remedy_of_writing(errno));
 	mm_pid_file_close(f);
 	return false;
 }

@@ -1,6 +1,7 @@
 #include "io/recorder.h"
 
 #include "base/bounds.h"
+#include "base/remedy.h"
 #include "base/safe_path.h"
 #include "milter/reply.h"
 #include "milter/stage.h"
@@ -394,11 +395,12 @@ static bool check_directory(const char *directory, struct mm_fault *why)
 	struct mm_fault problem;
 	snprintf(entry, sizeof entry, "%s/record", directory);
 	bool ok = mm_safe_path_open(&at, entry, &problem);
+	int error = at.error;
 	if (ok && faccessat(at.directory, ".", W_OK | X_OK, AT_EACCESS) != 0)
-		ok = mm_fault_set(&problem, MM_FAULT_CONFIG, "%s", strerror(errno));
+		ok = mm_fault_set(&problem, MM_FAULT_CONFIG, "%s", strerror(error = errno));
 	mm_safe_path_close(&at);
-	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to: %s",
-		directory, (unsigned)geteuid(), problem.text);
+	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to: "
+		"%s%s", directory, (unsigned)geteuid(), problem.text, mm_remedy_of_writing(error));
 }
 
 struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *o, struct mm_log *log, struct mm_fault *why)

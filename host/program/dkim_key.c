@@ -1,6 +1,7 @@
 #include "program/dkim_key.h"
 
 #include "base/quote.h"
+#include "base/remedy.h"
 #include "program/key_record.h"
 
 #include <errno.h>
@@ -31,13 +32,19 @@ static int fail(int status, const char *what, const char *why)
 
 /* ---- the private key ---- */
 
+static int fail_to(const char *path, const char *remedy)
+{
+	fprintf(stderr, "moonmilter dkim-key: %s: %s%s\n", path, strerror(errno), remedy);
+	return EX_CANTCREAT;
+}
+
 /* NULL: reported. */
 static struct mm_keypair *read_key(const char *path)
 {
 	static char text[MM_KEY_TEXT_BYTES + 1];
 	FILE *file = fopen(path, "rb");
 	if (file == NULL) {
-		fail(0, path, strerror(errno));
+		fail_to(path, mm_remedy_of_reading(errno));
 		return NULL;
 	}
 	size_t n = fread(text, 1, sizeof text, file);
@@ -54,7 +61,7 @@ static int write_key(const char *path, const char *pem)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return fail(EX_CANTCREAT, path, strerror(errno));
+		return fail_to(path, mm_remedy_of_writing(errno));
 	size_t n = strlen(pem);
 	bool is_written = write(fd, pem, n) == (ssize_t)n && fsync(fd) == 0;
 	int code = errno;

@@ -1,6 +1,7 @@
 #include "program/init.h"
 
 #include "base/json.h"
+#include "base/remedy.h"
 #include "program/place.h"
 
 #include <errno.h>
@@ -102,6 +103,12 @@ static int fail(int code, const char *path, const char *text)
 	return code;
 }
 
+static int fail_to_write(const char *path)
+{
+	fprintf(stderr, "moonmilter init: %s: %s%s\n", path, strerror(errno), mm_remedy_of_writing(errno));
+	return EX_CANTCREAT;
+}
+
 static const char *join(const char *directory, const char *name, char *to)
 {
 	snprintf(to, MM_PLACE_SIZE, "%s%s%s", directory, name[0] != '\0' ? "/" : "", name);
@@ -164,11 +171,11 @@ static int write_project(const char *directory)
 	char path[MM_PLACE_SIZE];
 	for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
 		if (!make_directory(join(directory, directories[i], path)))
-			return fail(EX_CANTCREAT, path, strerror(errno));
+			return fail_to_write(path);
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		if (!write_file(join(directory, files[i].path, path), files[i].text))
-			return fail(EX_CANTCREAT, path, strerror(errno));
-	return write_luarc(join(directory, ".luarc.json", path)) ? 0 : fail(EX_CANTCREAT, path, strerror(errno));
+			return fail_to_write(path);
+	return write_luarc(join(directory, ".luarc.json", path)) ? 0 : fail_to_write(path);
 }
 
 static void say_what_follows(const char *directory)

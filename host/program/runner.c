@@ -1,6 +1,7 @@
 #include "program/runner.h"
 
 #include "base/buffer.h"
+#include "base/remedy.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -60,7 +61,8 @@ static bool write_script(const struct mm_runner *r, struct script *s, struct mm_
 	snprintf(s->directory, sizeof s->directory, "/tmp/moonmilter-%s-XXXXXX", r->name);
 	if (mkdtemp(s->directory) == NULL) {
 		s->directory[0] = '\0';
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "no directory in /tmp: %s", strerror(errno));
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "no directory in /tmp: %s%s", strerror(errno),
+			mm_remedy_of_writing(errno));
 	}
 	snprintf(s->path, sizeof s->path, "%s/%s.lua", s->directory, r->name);
 	FILE *f = fopen(s->path, "wxe");
@@ -68,7 +70,8 @@ static bool write_script(const struct mm_runner *r, struct script *s, struct mm_
 		"function on_unknown(ctx, command) return module.run(ctx, command) end\n"
 		"options = { facts = { \"client\" } }\n", r->module) >= 0;
 	ok = f != NULL && fclose(f) == 0 && ok;
-	return ok || mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s", s->path, strerror(errno));
+	return ok || mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s%s", s->path,
+		strerror(errno), mm_remedy_of_writing(errno));
 }
 
 /* ---- the session ---- */

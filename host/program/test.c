@@ -1,7 +1,9 @@
 #include "program/test.h"
 
+#include "base/remedy.h"
 #include "program/place.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -154,7 +156,8 @@ static int run(int count, char **operands)
 			break;
 		}
 		if (access(operands[i], R_OK) != 0) {
-			fprintf(stderr, "moonmilter test: %s: no such file or directory\n", operands[i]);
+			fprintf(stderr, "moonmilter test: %s: %s%s\n", operands[i], strerror(errno),
+				mm_remedy_of_reading(errno));
 			free(argv);
 			return EX_NOINPUT;
 		}

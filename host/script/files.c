@@ -85,8 +85,8 @@ static bool refuse(const char *path, int error, struct mm_fault *why)
 	if (error == EACCES)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not read it; scripts are read by the user "
 			"that serves mail (chmod o+rX %s)", path, user, path);
-	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, error == ENOENT ? "no such script or directory"
-		: strerror(error));
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, error == ENOENT
+		? "no such script or directory; check the name" : strerror(error));
 }
 
 const char *mm_script_files_reach(const char *path)

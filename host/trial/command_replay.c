@@ -1,5 +1,6 @@
 #include "trial/command_replay.h"
 
+#include "base/remedy.h"
 #include "trial/recorded.h"
 #include "trial/rerun.h"
 
@@ -31,7 +32,7 @@ static bool read_all(const char *path, struct mm_buffer *out, struct mm_fault *w
 {
 	FILE *f = fopen(path, "rbe");
 	if (f == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s", strerror(errno));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s%s", strerror(errno), mm_remedy_of_reading(errno));
 	for (size_t n = 1; n > 0;) {
 		uint8_t *to = mm_buffer_reserve(out, 65536);
 		n = to != NULL ? fread(to, 1, 65536, f) : 0;
@@ -98,8 +99,12 @@ static void replay_path(struct replaying *re, const char *path)
 	}
 	if (count >= 0)
 		free(entries);
+	if (count < 0)
+		fprintf(stderr, "moonmilter replay: %s: %s%s\n", path, strerror(errno), mm_remedy_of_reading(errno));
+	else if (count == 0)
+		fail(0, path, "holds no *.record; name the directory of `record`, or a file");
 	if (count <= 0)
-		re->code = fail(EX_NOINPUT, path, count < 0 ? strerror(errno) : "holds no *.record");
+		re->code = EX_NOINPUT;
 }
 
 /* ---- the command ---- */

@@ -1,6 +1,7 @@
 #include "trial/mailbox.h"
 
 #include "base/array.h"
+#include "base/remedy.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,7 +32,8 @@ static bool read_all(const char *path, struct mm_buffer *out, struct mm_fault *w
 {
 	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
 	if (f == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s", path,
+			strerror(errno), mm_remedy_of_reading(errno));
 	for (size_t n = 1; n > 0;) {
 		uint8_t *to = mm_buffer_reserve(out, 65536);
 		n = to != NULL ? fread(to, 1, 65536, f) : 0;
@@ -213,7 +215,8 @@ static bool add_directory(struct mm_mailbox *m, const char *path, struct mm_faul
 	struct dirent **entries;
 	int count = scandir(path, &entries, is_visible, alphasort);
 	if (count < 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s", path,
+			strerror(errno), mm_remedy_of_reading(errno));
 	bool ok = true;
 	for (int i = 0; i < count; i++) {
 		ok = ok && add_entry(m, path, entries[i]->d_name, why);
@@ -242,7 +245,8 @@ bool mm_mailbox_add(struct mm_mailbox *m, const char *path, struct mm_fault *why
 	if (strcmp(path, "-") == 0)
 		return add_file(m, path, true, why);
 	if (stat(path, &st) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s", path,
+			strerror(errno), mm_remedy_of_reading(errno));
 	if (!S_ISDIR(st.st_mode))
 		return add_file(m, path, !S_ISREG(st.st_mode), why);
 	if (!(is_maildir(path) ? add_maildir : add_directory)(m, path, why))

@@ -1,5 +1,6 @@
 #include "trial/trial.h"
 
+#include "base/remedy.h"
 #include "base/safe_path.h"
 #include "base/terminal.h"
 #include "story/show.h"
@@ -204,14 +205,15 @@ static FILE *open_output(const struct mm_trial *t)
 	struct mm_safe_path at;
 	struct mm_fault why;
 	if (!mm_safe_path_open(&at, t->output, &why)) {
-		mm_trial_fail(t, 0, why.text);
+		fprintf(stderr, "moonmilter %s: %s%s\n", t->command, why.text, mm_remedy_of_writing(at.error));
 		return NULL;
 	}
 	int fd = openat(at.directory, at.name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | mm_safe_path_flags(&at),
 		0666);
 	FILE *f = fd >= 0 ? fdopen(fd, "wb") : NULL;
 	if (f == NULL)
-		fprintf(stderr, "moonmilter %s: %s: %s\n", t->command, t->output, strerror(errno));
+		fprintf(stderr, "moonmilter %s: %s: %s%s\n", t->command, t->output,
+			strerror(errno), mm_remedy_of_writing(errno));
 	if (f == NULL && fd >= 0)
 		close(fd);
 	mm_safe_path_close(&at);
@@ -230,7 +232,8 @@ static bool write_output(const struct mm_trial *t, const struct outcome *o)
 	ok = (is_stdout ? fflush(f) : fclose(f)) == 0 && ok;
 	mm_buffer_free(&out);
 	if (!ok)
-		fprintf(stderr, "moonmilter %s: %s: %s\n", t->command, t->output, strerror(errno));
+		fprintf(stderr, "moonmilter %s: %s: %s%s\n", t->command, t->output,
+			strerror(errno), mm_remedy_of_writing(errno));
 	return ok;
 }
 

@@ -54,6 +54,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if words[0] == "half":
             self.rfile.read(min(size, 10))
             self.close_connection = True
+            with lock, open(directory + "/requests", "a") as f:
+                f.write("half\n")
             return
         body = self.rfile.read(size)
         lines = body.count(b"\n")

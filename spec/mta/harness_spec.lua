@@ -202,7 +202,8 @@ describe("the harness", function()
     assert(mta:wait_message(sent[2].token, 10))
     assert.equal(2, #assert(mta:wait_delivered(2, 10)))
     assert.same({}, mta:delivered())
-    assert.error_matches(function() mta:wait_delivered(1, 0.1) end, "not within 0.1 s: 1 messages at the sink, there are 0")
+    assert.error_matches(function() mta:wait_delivered(1, 0.1) end,
+      "not within 0.1 s: 1 messages at the sink, there are 0")
   end)
 
   it("leaves no process and no file behind when a spec is killed", function()

@@ -33,7 +33,8 @@ local OTHERS = {
   ['log = "/nosuch/log"'] = "log: /nosuch/log",
   ['log = "nosuch"'] = 'log: "nosuch"',
   ['milter.two = { listen = "inet:25@nosuch.invalid", scripts = "scripts" }'] = '"nosuch.invalid" is not a numeric',
-  ['milter.two = { listen = "inet:7@127.0.0.1", scripts = "nosuch" }'] = "nosuch: no such script or directory",
+  ['milter.two = { listen = "inet:7@127.0.0.1", scripts = "nosuch" }'] = "nosuch: no such script or directory; "
+    .. "check the name",
 }
 local AT_START = { -- `check` leaves these to the start: a service manager may make them
   ['control = "/nosuch/control.sock"'] = "/nosuch/control.sock cannot be bound",

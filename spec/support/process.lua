@@ -42,7 +42,7 @@ function process.try_until(seconds, condition)
   end
 end
 
---- The same for what must come: raises when the time is over, and says what did not come, and at which line of the spec.
+--- The same for what must come: when the time is over, raises, and says what did not come at which line of the spec.
 ---@param seconds number
 ---@param condition fun(): any
 ---@param what string|fun(): string  the function is called at the end
