@@ -146,16 +146,25 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 /* ---- ctx.session and ctx.message ----
  * Each is in a table by ctx, where lua/moonmilter/runtime/members.lua finds it without a call into the host. */
 
+/* [ctx ...] -> [... table]; false: there is none yet, and nothing is pushed. */
+static bool push_made(lua_State *L, const struct mm_generation *g, enum mm_kept which)
+{
+	mm_vault_push(g, L, g->kept_tables[which]);
+	lua_pushvalue(L, 1);
+	lua_rawget(L, -2);
+	lua_remove(L, -2);
+	bool is_made = !lua_isnil(L, -1);
+	if (!is_made)
+		lua_pop(L, 1);
+	return is_made;
+}
+
 /* [ctx ...] -> [... table] */
 static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
 {
 	const struct mm_generation *g = ss->generation;
-	if (ss->has_kept[which]) {
-		mm_vault_push(g, L, g->kept_tables[which]);
-		lua_pushvalue(L, 1);
-		lua_rawget(L, -2);
+	if (push_made(L, g, which))
 		return 1;
-	}
 	lua_newtable(L);
 	mm_vault_push_all(g, L, (int[]){ g->kept_tables[which], g->kept_metatable }, 2);
 	lua_setmetatable(L, -3);
@@ -163,7 +172,6 @@ static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept wh
 	lua_pushvalue(L, -3);
 	lua_rawset(L, -3);
 	lua_pop(L, 1);
-	ss->has_kept[which] = true;
 	return 1;
 }
 
@@ -174,25 +182,22 @@ static int get_session(lua_State *L, struct mm_script_session *ss)
 
 static int get_message(lua_State *L, struct mm_script_session *ss)
 {
-	if (!ss->has_kept[MM_KEPT_MESSAGE] && ss->facts->message == NULL)
+	if (ss->facts->message == NULL)
 		return luaL_error(L, "ctx.message: no message is open at %s; keep what belongs to the connection in "
 			"ctx.session; ctx.in_message says whether a message is open", ss->has_event
 			? mm_stage_name(ss->event.stage) : "this point");
 	return push_kept(L, ss, MM_KEPT_MESSAGE);
 }
 
-static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
-{
-	if (!ss->has_kept[which])
-		return;
-	mm_vault_forget(ss->generation, ss->generation->kept_tables[which], ss->ctx);
-	ss->has_kept[which] = false;
-}
-
 void mm_ctx_end_message(struct mm_script_session *ss)
 {
-	lua_State *L = ss->generation->L;
-	drop_kept(ss, MM_KEPT_MESSAGE);
+	struct mm_generation *g = ss->generation;
+	lua_State *L = g->L;
+	if (ss->ctx == MM_NO_REF)
+		return;
+	mm_vault_forget(g, g->kept_tables[MM_KEPT_MESSAGE], ss->ctx);
+	if (g->shown == ss)
+		mm_task_show_message(g, false);         /* else a finalizer might make a new one */
 	if (ss->recipients_table != MM_NO_REF)
 		mm_vault_drop(L, &ss->recipients_table);
 	if (ss->headers_table != MM_NO_REF)
@@ -206,7 +211,7 @@ void mm_ctx_end(struct mm_script_session *ss)
 	if (ss->ctx == MM_NO_REF)
 		return;
 	mm_ctx_end_message(ss);
-	drop_kept(ss, MM_KEPT_SESSION);
+	mm_vault_forget(ss->generation, ss->generation->kept_tables[MM_KEPT_SESSION], ss->ctx);
 	mm_vault_push(ss->generation, L, ss->ctx);
 	struct box *box = mm_tagged(L, -1, &kind);
 	box->session = NULL;            /* the vault holds it: it is there */

@@ -197,6 +197,18 @@ static void push_kept_tables(lua_State *L, struct mm_generation *g)
 	}
 }
 
+/* [] -> [now]: whose ctx runs, and whether it has a message */
+static void push_now(lua_State *L, struct mm_generation *g)
+{
+	lua_newtable(L);
+	for (int i = 1; i <= 2; i++) {
+		lua_pushboolean(L, 0);
+		lua_rawseti(L, -2, i);
+	}
+	lua_pushvalue(L, -1);
+	g->ctx_now = mm_vault_put(L);
+}
+
 /* [metatable members] with the host's __index in the metatable: puts the one of
  * lua/moonmilter/runtime/members.lua before it */
 static void put_index_before(lua_State *L, struct mm_generation *g)
@@ -204,22 +216,20 @@ static void put_index_before(lua_State *L, struct mm_generation *g)
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.members");
 	lua_call(L, 1, 1);
-	lua_getfield(L, -1, "index");
-	push_kept_tables(L, g);
-	lua_pushvalue(L, -4);
-	lua_getfield(L, -6, "__index");
-	lua_newtable(L);
-	lua_pushboolean(L, 0);
-	lua_rawseti(L, -2, 1);
-	lua_pushvalue(L, -1);
-	g->ctx_now = mm_vault_put(L);
-	lua_call(L, 4, 1);              /* [metatable members module index] */
-	lua_setfield(L, -4, "__index");
 	lua_getfield(L, -1, "guard");
 	lua_pushvalue(L, -3);
 	lua_call(L, 1, 1);
+	lua_pushvalue(L, -1);
 	g->kept_metatable = mm_vault_put(L);
-	lua_pop(L, 1);
+	lua_getfield(L, -2, "index");
+	push_kept_tables(L, g);
+	lua_pushvalue(L, -5);
+	lua_getfield(L, -7, "__index");
+	push_now(L, g);
+	lua_pushvalue(L, -6);
+	lua_call(L, 5, 1);              /* [metatable members module guard index] */
+	lua_setfield(L, -5, "__index");
+	lua_pop(L, 2);
 }
 
 /* Builds metatable and members of ctx; Lua parts are added from lua/moonmilter/runtime/edits.lua. */

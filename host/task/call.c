@@ -188,7 +188,7 @@ static enum mm_run resume(struct mm_task *t, int argument_count, struct mm_pushi
 	}
 	g->current = t;
 	g->walking = p;
-	if (g->shown != t->session)
+	if (!mm_task_is_shown(g, t->session))
 		mm_task_show(g, t->session);
 	struct mm_task *ran = mm_budget_begin(t);
 	bool enforced = mm_memory_begin(g);

@@ -217,6 +217,7 @@ struct mm_generation {
 
 	/* what runs */
 	struct mm_script_session     *shown;    /* borrowed: whose ctx is in ctx_now; NULL: none */
+	bool                          shows_message;    /* ctx_now says that it has one */
 	const struct mm_pushing      *pushing;  /* borrowed: what the call that begins will push (call.c) */
 	struct mm_pushing            *walking;  /* borrowed: of the call that runs */
 	struct mm_walked              walked;   /* what the next call of a walk is called with (call.h) */
@@ -242,7 +243,7 @@ struct mm_generation {
 	int                           macros_metatable; /* of the table that on_macros gets */
 	int                           handle_metatables;        /* a table of them by number (bind/handle.h) */
 	int                           ctx_members;      /* the table of the members of ctx */
-	int                           ctx_now;  /* { ctx of the session that runs }: moonmilter.runtime.members */
+	int                           ctx_now;  /* { ctx of the session that runs, has it a message }: members.lua */
 	int                           kept_tables[MM_KEPT_COUNT];       /* each is a table by ctx */
 	int                           host_object;
 	int                           cancel_token;     /* the value that a cancelled wait returns to its wrapper */
@@ -308,8 +309,6 @@ struct mm_script_session {
 	uint8_t                   error_reason; /* enum mm_fault_reason, of the last error that a method has raised */
 	bool                      feeds_body;   /* the host's part of ctx:body{} runs, not the handler */
 	bool                      makes_seals;  /* the last handler has run */
-	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables; belongs to
-	                                                         * client and message, not to the event */
 	uint8_t                   body_replaced_by;     /* script that called replace_body last, when the
 	                                                 * message replaces_body */
 	uint8_t                   body_marked_by;       /* the same at the time mark was made */

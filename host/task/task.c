@@ -34,6 +34,18 @@ void mm_task_show(struct mm_generation *g, struct mm_script_session *ss)
 		lua_pushboolean(g->vault, 0);
 	lua_rawseti(g->vault, -2, 1);
 	lua_pop(g->vault, 1);
+	mm_task_show_message(g, mm_task_has_message(ss));
+}
+
+void mm_task_show_message(struct mm_generation *g, bool is_open)
+{
+	if (g->shows_message == is_open || g->vault == NULL)
+		return;
+	g->shows_message = is_open;
+	lua_rawgeti(g->vault, 1, g->ctx_now);
+	lua_pushboolean(g->vault, is_open);
+	lua_rawseti(g->vault, -2, 2);
+	lua_pop(g->vault, 1);
 }
 
 struct mm_account *mm_task_account(struct mm_generation *g)

@@ -21,8 +21,18 @@ struct mm_task *mm_task_current(struct lua_State *);
 /* Makes, in advance, the strings that are pushed when memory runs out: those of a cancellation, and of a wait whose
  * answer found no room. Once, when the state is made; may raise. */
 void mm_task_keep_words(struct lua_State *, struct mm_generation *);
-/* Notes whose handler or task runs, for lua/moonmilter/runtime/members.lua. Never raises. NULL: no session's. */
+/* Notes whose handler or task runs, and whether it has a message, for lua/moonmilter/runtime/members.lua. Never raises.
+ * NULL: no session's. */
 void mm_task_show(struct mm_generation *, struct mm_script_session *);
+void mm_task_show_message(struct mm_generation *, bool is_open);
+static inline bool mm_task_has_message(const struct mm_script_session *ss)
+{
+	return ss != NULL && ss->facts->message != NULL;
+}
+static inline bool mm_task_is_shown(const struct mm_generation *g, const struct mm_script_session *ss)
+{
+	return g->shown == ss && g->shows_message == mm_task_has_message(ss);
+}
 /* The holder of anything opened now: the message or the client of the current task, or the generation. */
 struct mm_holder *mm_task_holder(struct mm_generation *);
 /* The account of what it makes us hold: the current task's session's, or the generation's. */

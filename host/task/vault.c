@@ -91,8 +91,13 @@ void mm_vault_forget(const struct mm_generation *g, int table, int key)
 		return;
 	lua_rawgeti(vault, 1, table);
 	lua_rawgeti(vault, 1, key);
-	lua_pushnil(vault);
-	lua_rawset(vault, -3);          /* of a field that exists: allocates nothing */
+	lua_pushvalue(vault, -1);
+	lua_rawget(vault, 2);
+	if (!lua_isnil(vault, -1)) {
+		lua_pop(vault, 1);
+		lua_pushnil(vault);
+		lua_rawset(vault, 2);   /* of a field that exists: allocates nothing */
+	}
 	lua_settop(vault, 1);
 }
 

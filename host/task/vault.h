@@ -26,7 +26,7 @@ int mm_vault_put(struct lua_State *);
 void mm_vault_push(const struct mm_generation *, struct lua_State *, int ref);
 /* The values of two numbers, for less than two calls cost. Never raises if the stack has room for both. */
 void mm_vault_push_all(const struct mm_generation *, struct lua_State *, const int *refs, int count);
-/* Removes from the table of one number the field whose key is the value of another. Never raises if it is there. */
+/* Removes from the table of one number the field whose key is the value of another, if it is there. Never raises. */
 void mm_vault_forget(const struct mm_generation *, int table, int key);
 /* Forgets it and marks the number gone. Never raises. */
 void mm_vault_drop(struct lua_State *, int *ref);

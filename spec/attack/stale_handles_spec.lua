@@ -455,6 +455,7 @@ describe("every kind of thing that a script can keep is among them:", function()
       "/event.lua", "net/receiver.lua", -- sinks, made for all sessions
       "/greylist.lua", "/limit.lua", "/memo.lua", "/store.lua", -- what all workers of the host share
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals
+      "runtime/members.lua", -- ctx.message, a table of the script's own values: a new one for each message
       "runtime/prompt.lua", -- the globals of moonmilter eval
       "runtime/syntax.lua", "runtime/flow.lua", "runtime/lint.lua", -- of a load; no script sees them
     }, sorted(found))

@@ -1,14 +1,17 @@
 --- How a script reads a member of ctx. In Lua, so that the most frequent accesses, ctx.message and the methods, stay in
--- compiled code; the host is asked for facts.
+-- compiled code, even the first of a message, which makes its table; the host is asked for facts.
 -- facts and methods: the names, for moonmilter.runtime.lint.
 local members = { facts = {}, methods = {} }
 
 --- Returns the __index of ctx.
----@param kept table<string, table>  by name of the member: a table by ctx; the host fills and clears it
+---@param kept table<string, table>  by name of the member: a table by ctx; the host clears it
 ---@param known table<string, any>   every member: methods are functions, a fact is something else
 ---@param fact function              (ctx, name): the value of a fact; raises when there is no such member
----@param now table                  [1] is the ctx of the session that runs: another one's is the host's to refuse
-function members.index(kept, known, fact, now)
+---@param now table                  [1] is the ctx of the session that runs: another one's is the host's to refuse;
+---  [2]: it has a message
+---@param guard table                 metatable of ctx.message
+function members.index(kept, known, fact, now, guard)
+  local messages = kept.message
   local methods = {}
   for name, member in pairs(known) do
     methods[name] = type(member) == "function" and member or nil
@@ -18,6 +21,11 @@ function members.index(kept, known, fact, now)
     local by_ctx = ctx == now[1] and kept[name]
     local value = by_ctx and by_ctx[ctx] or methods[name]
     if value then
+      return value
+    end
+    if by_ctx == messages and now[2] then
+      value = setmetatable({}, guard)
+      messages[ctx] = value
       return value
     end
     return fact(ctx, name)
