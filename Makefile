@@ -142,7 +142,7 @@ HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/c
 	microhttpd.h=libmicrohttpd-dev openssl/ssl.h=libssl-dev
 # In a make that also installs them, the build waits for that, even with -j.
 INSTALLING := packages-build packages-test packages-browser run test check test-all lint asan one-byte gc valgrind \
-	soak fuzz fuzz-quick fuzz-build bench bench-quick bench-instructions deb
+	tsan abi soak fuzz fuzz-quick fuzz-build bench bench-quick bench-instructions deb
 present: | $(if $(filter $(INSTALLING),$(MAKECMDGOALS)),packages-build)
 	@missing=""; \
 	for tool in $(firstword $(CC))=gcc ar=binutils pkg-config=pkg-config; do \
