@@ -34,6 +34,26 @@ for theirs, ours, specs in page:gmatch "\n| ([^|\n]-) | ([^|\n]-) | ([^|\n]-) |%
   end
 end
 
+-- What a spec runs: its text, that of the programs in C that it names, and of the modules that it requires.
+local function text_run_by(path, seen)
+  if seen[path] or not exists(path) then return "" end
+  seen[path] = true
+  local parts = { read_file(path) }
+  local function add(file) parts[#parts + 1] = text_run_by(file, seen) end
+  for file in parts[1]:gmatch "[%w_/-]+%.c%f[^%w_]" do add(file) end
+  if path:find "%.lua$" then
+    for module in parts[1]:gmatch 'require[ (]*"(spec%.[%w_.]+)"' do add(module:gsub("%.", "/") .. ".lua") end
+    for name in parts[1]:gmatch '"(embed%-%l+)"' do add("examples/" .. name .. ".c") end
+  end
+  return table.concat(parts, "\n")
+end
+
+-- Is the call, decision, member or key in the text? Options of the program are spelled with "-".
+local function is_used(word, text)
+  local pattern = word:gsub("%p", function(c) return c == "_" and "[_-]" or "%" .. c end)
+  return text:find("%f[%w_]" .. pattern .. "%f[^%w_]") ~= nil
+end
+
 describe("the tables from other libraries", function()
   it("have rows, each with a spec that exists", function()
     assert.is_true(#rows > 60)
@@ -57,6 +77,23 @@ describe("the tables from other libraries", function()
         assert.is_true(declared or known[plain] or plain:find "^fd:" ~= nil, word .. " of " .. row.theirs)
       end
     end
+  end)
+
+  it("name specs that use what stands in the row", function()
+    local unused = {}
+    for _, row in ipairs(rows) do
+      local parts = {}
+      for path in row.specs:gmatch "[^%s,]+" do parts[#parts + 1] = text_run_by(path, {}) end
+      local text = table.concat(parts, "\n")
+      for _, word in ipairs(words(row.ours)) do
+        -- types are used by what takes them
+        local is_call = not word:find "^struct " and not word:find "^enum "
+        if is_call and not is_used(word:gsub("^fd:N$", "fd"), text) then
+          unused[#unused + 1] = ("%s: not in %s"):format(word, row.specs)
+        end
+      end
+    end
+    assert.same({}, unused)
   end)
 
   it("leave out no call of libmilter's header", function()

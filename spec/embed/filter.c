@@ -1,7 +1,6 @@
 /* filter.c -- filters in C as an embedder sees them, one situation per run: filter SITUATION DIRECTORY. Prints what
  * happened; filter_spec.lua has the expected lines. */
 #define _GNU_SOURCE
-#define _GNU_SOURCE
 #include <moonmilter.h>
 #include <moonmilter_testing.h>
 
@@ -259,6 +258,67 @@ static void events(void)
 	content(&m);
 	mail(&m, "<c@example.org>");
 	mm_player_abort(m.player);
+	exchange(&m);
+	mm_player_quit(m.player);
+	exchange(&m);
+	end(&m);
+}
+
+/* ---- facts, and a step that is skipped ---- */
+
+static enum mm_decision ask_connect(struct mm_event *e, const char *host, const char *address)
+{
+	(void)host;
+	(void)address;
+	printf("client %s %s\n", mm_event_client_host(e), mm_event_client_address(e));
+	mm_event_keep_for_client(e, number(100), destroyed);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision ask_mail(struct mm_event *e, const char *sender)
+{
+	(void)sender;
+	printf("client data %d, may add %s, may quarantine %s, may juggle %s\n", *(int *)mm_event_of_client(e),
+		yes(mm_event_can(e, "add_header")), yes(mm_event_can(e, "quarantine")), yes(mm_event_can(e, "juggle")));
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision ask_unknown(struct mm_event *e, const char *command)
+{
+	printf("%s %s\n", mm_event_stage(e), command);
+	return MM_DECISION_REJECT;
+}
+
+static enum mm_decision skip_body(struct mm_event *e, const void *bytes, size_t size)
+{
+	(void)e;
+	printf("skip %.*s\n", (int)size - 2, (const char *)bytes);
+	return MM_DECISION_SKIP;
+}
+
+static void facts(void)
+{
+	static const struct mm_filter asks = { .size = sizeof asks, .name = "asks", .on_connect = ask_connect,
+		.on_mail = ask_mail, .on_unknown = ask_unknown, .on_body = skip_body, .on_done = tell_done,
+		.on_close = tell_close };
+	struct mta m = begin(&asks, NULL, NULL, ALL_ACTIONS & ~0x20u);
+	greet(&m);
+	mm_player_unknown(m.player, "XJUGGLE 3", 9);
+	exchange(&m);
+	printf("verdict %c\n", verdict_of(&m));
+	mail(&m, "<a@example.org>");
+	mm_player_rcpt(m.player, "<b@example.org>", 15, "", 0);
+	exchange(&m);
+	mm_player_data(m.player);
+	exchange(&m);
+	mm_player_eoh(m.player);
+	exchange(&m);
+	for (int i = 1; i <= 2; i++) {
+		mm_player_body(m.player, i == 1 ? "one\r\n" : "two\r\n", 5);
+		exchange(&m);
+		printf("verdict %c\n", verdict_of(&m));
+	}
+	mm_player_eom(m.player);
 	exchange(&m);
 	mm_player_quit(m.player);
 	exchange(&m);
@@ -795,7 +855,7 @@ int main(int argc, char **argv)
 		{ "events", events }, { "errors", errors }, { "accept", accept_then_script }, { "refuse", refuse },
 		{ "result", result }, { "without_lua", without_lua }, { "give_up", give_up }, { "deadline", deadline },
 		{ "at_once", at_once }, { "sessions", sessions }, { "killed", killed }, { "two", two },
-		{ "starts", starts },
+		{ "starts", starts }, { "facts", facts },
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	directory = argc > 2 ? argv[2] : ".";

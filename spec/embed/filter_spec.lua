@@ -6,10 +6,10 @@ local build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/te
 local sanitizer = require "spec.support.embedding".sanitizer
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
 
-local function compile(source, binary)
+local function compile(source, binary, is_static)
   process.run(("ln -sf libmoonmilter.so %s/libmoonmilter.so.0"):format(build))
-  process.run(("cc -std=gnu11 -Wall -Wextra -Werror -g %s -Ihost -o %s %s -L%s -lmoonmilter -Wl,-rpath,$PWD/%s "
-    .. "-pthread"):format(sanitizer, binary, source, build, build))
+  process.run(("cc -std=gnu11 -Wall -Wextra -Werror -g %s -Ihost -o %s %s -L%s %s -pthread"):format(sanitizer, binary,
+    source, build, is_static and "-l:libmoonmilter.a $(make -s libs)" or "-lmoonmilter -Wl,-rpath,$PWD/" .. build))
 end
 
 local function output_of(command)
@@ -109,6 +109,23 @@ describe("a filter in C", function()
       "added, deleted, refused",
     } do
       assert.truthy(text:find(expected, 1, true), expected .. "\n" .. text)
+    end
+  end)
+
+  it("knows the client, what the MTA lets it do and a strange command, and skips the rest of a body", function()
+    assert.same({ "client [192.0.2.1] 192.0.2.1", "unknown XJUGGLE 3", "verdict r",
+      "client data 100, may add yes, may quarantine no, may juggle no", "skip one", "verdict s", "verdict n",
+      "done 0 at eom, 0 edits", "close 4", "destroy 100" }, lines_of "facts")
+  end)
+
+  it("does the same when it is linked with the static library", function()
+    compile("spec/embed/filter.c", directory .. "/filter-static", true)
+    for _, situation in ipairs { "events", "facts", "errors", "accept", "refuse", "give_up", "at_once" } do
+      local lines = {}
+      for line in output_of(("%s/filter-static %s %s"):format(directory, situation, directory)):gmatch "[^\n]+" do
+        lines[#lines + 1] = line
+      end
+      assert.same(lines_of(situation), lines, situation)
     end
   end)
 
