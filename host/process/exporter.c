@@ -19,7 +19,7 @@
 #define CLIENTS_MAX   64u       /* at a time, of each listener */
 #define CLIENT_WAIT   10u       /* seconds of silence */
 #define CLIENT_MEMORY 16384u    /* bytes for a request */
-#define FRESH_FOR     0.02      /* seconds that a page may be given again: many clients must not cost a processor */
+#define FRESH_FOR     0.2       /* seconds that a page may be given again: many clients must not cost a processor */
 #define OPEN_TYPE     "application/openmetrics-text"
 
 /* ---- the process ---- */
