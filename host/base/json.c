@@ -143,3 +143,21 @@ void mm_json_number(struct mm_json *j, double value)
 	before_value(j);
 	mm_buffer_append(j->out, text, (size_t)snprintf(text, sizeof text, "%.6f", value));
 }
+
+void mm_json_key_string(struct mm_json *j, const char *name, const char *s)
+{
+	mm_json_key(j, name);
+	mm_json_string(j, s);
+}
+
+void mm_json_key_integer(struct mm_json *j, const char *name, int64_t value)
+{
+	mm_json_key(j, name);
+	mm_json_integer(j, value);
+}
+
+void mm_json_key_number(struct mm_json *j, const char *name, double value)
+{
+	mm_json_key(j, name);
+	mm_json_number(j, value);
+}

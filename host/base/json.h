@@ -22,5 +22,9 @@ void mm_json_integer(struct mm_json *, int64_t);
 void mm_json_boolean(struct mm_json *, bool);
 void mm_json_real(struct mm_json *, double);            /* as short as 15 digits allow; null when it is not finite */
 void mm_json_number(struct mm_json *, double);          /* six digits after the point */
+/* Key and value. */
+void mm_json_key_string(struct mm_json *, const char *name, const char *);
+void mm_json_key_integer(struct mm_json *, const char *name, int64_t);
+void mm_json_key_number(struct mm_json *, const char *name, double);
 
 #endif

@@ -300,45 +300,27 @@ bool mm_profile_report_row(const struct mm_profile_report *r, unsigned i, struct
 	return true;
 }
 
-static void key_number(struct mm_json *j, const char *key, double value)
-{
-	mm_json_key(j, key);
-	mm_json_number(j, value);
-}
-
-static void key_integer(struct mm_json *j, const char *key, unsigned long long value)
-{
-	mm_json_key(j, key);
-	mm_json_integer(j, (int64_t)value);
-}
-
-static void key_string(struct mm_json *j, const char *key, const char *value)
-{
-	mm_json_key(j, key);
-	mm_json_string(j, value);
-}
-
 static void row_json(struct mm_json *j, const struct row *row)
 {
 	mm_json_open(j, '{');
-	key_string(j, "milter", row->milter);
-	key_string(j, "script", row->script);
-	key_string(j, "handler", row->handler);
-	key_integer(j, "calls", row->calls);
-	key_integer(j, "errors", row->errors);
-	key_number(j, "cpu_seconds", row->cpu);
-	key_number(j, "busy_seconds", row->busy);
-	key_number(j, "busy_seconds_max", row->busy_max);
-	key_number(j, "waiting_seconds", row->waited);
-	key_number(j, "waiting_seconds_max", row->waited_max);
-	key_integer(j, "waiting_now", row->waiting_now);
+	mm_json_key_string(j, "milter", row->milter);
+	mm_json_key_string(j, "script", row->script);
+	mm_json_key_string(j, "handler", row->handler);
+	mm_json_key_integer(j, "calls", row->calls);
+	mm_json_key_integer(j, "errors", row->errors);
+	mm_json_key_number(j, "cpu_seconds", row->cpu);
+	mm_json_key_number(j, "busy_seconds", row->busy);
+	mm_json_key_number(j, "busy_seconds_max", row->busy_max);
+	mm_json_key_number(j, "waiting_seconds", row->waited);
+	mm_json_key_number(j, "waiting_seconds_max", row->waited_max);
+	mm_json_key_integer(j, "waiting_now", row->waiting_now);
 	mm_json_key(j, "slowest");
 	mm_json_open(j, '{');
-	key_number(j, "seconds", row->slowest);
-	key_number(j, "busy_seconds", row->slowest_busy);
-	key_number(j, "ended_at", row->slowest_at);
-	key_string(j, "session", row->session[0] != '\0' ? row->session : NULL);
-	key_string(j, "queue_id", row->queue_id[0] != '\0' ? row->queue_id : NULL);
+	mm_json_key_number(j, "seconds", row->slowest);
+	mm_json_key_number(j, "busy_seconds", row->slowest_busy);
+	mm_json_key_number(j, "ended_at", row->slowest_at);
+	mm_json_key_string(j, "session", row->session[0] != '\0' ? row->session : NULL);
+	mm_json_key_string(j, "queue_id", row->queue_id[0] != '\0' ? row->queue_id : NULL);
 	mm_json_close(j, '}');
 	mm_json_close(j, '}');
 }
@@ -353,10 +335,10 @@ void mm_profile_report_json(struct mm_profile_report *r, FILE *to)
 	mm_json_open(&j, '[');
 	for (size_t i = 0; i < r->worker_count; i++) {
 		mm_json_open(&j, '{');
-		key_integer(&j, "pid", (unsigned long long)r->workers[i].pid);
-		key_number(&j, "since", r->workers[i].since);
-		key_number(&j, "seconds", r->workers[i].seconds);
-		key_number(&j, "cpu_seconds", r->workers[i].cpu);
+		mm_json_key_integer(&j, "pid", (unsigned long long)r->workers[i].pid);
+		mm_json_key_number(&j, "since", r->workers[i].since);
+		mm_json_key_number(&j, "seconds", r->workers[i].seconds);
+		mm_json_key_number(&j, "cpu_seconds", r->workers[i].cpu);
 		mm_json_close(&j, '}');
 	}
 	mm_json_close(&j, ']');

@@ -350,12 +350,6 @@ void mm_samples_report_folded(struct mm_samples_report *r, FILE *to)
 
 /* ---- for programs ---- */
 
-static void key_integer(struct mm_json *j, const char *key, unsigned long value)
-{
-	mm_json_key(j, key);
-	mm_json_integer(j, (int64_t)value);
-}
-
 static void part_json(struct mm_json *j, const struct mm_samples_report *r, enum what what, const char *list,
 	const char *name)
 {
@@ -366,9 +360,9 @@ static void part_json(struct mm_json *j, const struct mm_samples_report *r, enum
 		mm_json_open(j, '{');
 		mm_json_key(j, name);
 		mm_json_string(j, t.items[i].key);
-		key_integer(j, "samples", t.items[i].self);
+		mm_json_key_integer(j, "samples", t.items[i].self);
 		if (what == FUNCTIONS)
-			key_integer(j, "samples_with_calls", t.items[i].all);
+			mm_json_key_integer(j, "samples_with_calls", t.items[i].all);
 		mm_json_close(j, '}');
 	}
 	mm_json_close(j, ']');
@@ -380,14 +374,14 @@ void mm_samples_report_json(struct mm_samples_report *r, FILE *to)
 	struct mm_buffer text = { 0 };
 	struct mm_json j = { .out = &text };
 	mm_json_open(&j, '{');
-	key_integer(&j, "looks", r->looks);
-	key_integer(&j, "looks_in_lua", r->in_lua);
-	key_integer(&j, "samples", r->samples);
-	key_integer(&j, "samples_not_kept", r->lost);
+	mm_json_key_integer(&j, "looks", r->looks);
+	mm_json_key_integer(&j, "looks_in_lua", r->in_lua);
+	mm_json_key_integer(&j, "samples", r->samples);
+	mm_json_key_integer(&j, "samples_not_kept", r->lost);
 	mm_json_key(&j, "states");
 	mm_json_open(&j, '{');
 	for (int i = 0; i < STATES; i++)
-		key_integer(&j, state_keys[i], r->states[i]);
+		mm_json_key_integer(&j, state_keys[i], r->states[i]);
 	mm_json_close(&j, '}');
 	part_json(&j, r, HANDLERS, "handlers", "handler");
 	part_json(&j, r, LINES, "lines", "line");

@@ -331,10 +331,8 @@ static void json_side(struct mm_json *j, const char *name, const struct mm_diffe
 		mm_json_key(j, texts[i].key);
 		mm_json_string(j, texts[i].value);
 	}
-	mm_json_key(j, "seconds");
-	mm_json_number(j, s->us / 1e6);
-	mm_json_key(j, "waited");
-	mm_json_number(j, s->waited_us / 1e6);
+	mm_json_key_number(j, "seconds", s->us / 1e6);
+	mm_json_key_number(j, "waited", s->waited_us / 1e6);
 	mm_json_close(j, '}');
 }
 
@@ -344,18 +342,6 @@ static void json_text(struct mm_json *j, const char *key, const char *value)
 	mm_json_string(j, value[0] != '\0' ? value : NULL);
 }
 
-static void json_number(struct mm_json *j, const char *key, uint64_t n)
-{
-	mm_json_key(j, key);
-	mm_json_integer(j, (int64_t)n);
-}
-
-static void json_seconds(struct mm_json *j, const char *key, double seconds)
-{
-	mm_json_key(j, key);
-	mm_json_number(j, seconds);
-}
-
 static void json_example(const struct mm_differences *d, struct mm_json *j, const struct mm_difference_example *e)
 {
 	char at[32];
@@ -363,7 +349,7 @@ static void json_example(const struct mm_differences *d, struct mm_json *j, cons
 	json_text(j, "at", when(e->at, at));
 	json_text(j, "milter", d->rows[e->milter].milter);
 	json_text(j, "session", e->session);
-	json_number(j, "message", e->number);
+	mm_json_key_integer(j, "message", e->number);
 	json_text(j, "queue_id", e->queue_id);
 	json_text(j, "from", e->from);
 	mm_json_key(j, "kinds");
@@ -384,24 +370,24 @@ static void json_row(struct mm_json *j, const struct mm_differences_row *r)
 	json_text(j, "milter", r->milter);
 	json_text(j, "state", state_of(r));
 	json_text(j, "since", when(r->since, at));
-	json_seconds(j, "share", r->share / 100.0);
+	mm_json_key_number(j, "share", r->share / 100.0);
 	if (r->failure[0] != '\0')
 		json_text(j, "failure", r->failure);
-	json_number(j, "compared", r->compared);
-	json_number(j, "agree", r->agree);
-	json_number(j, "differ", r->compared - r->agree);
-	json_number(j, "unseen", r->unseen);
-	json_number(j, "canary", r->canary);
+	mm_json_key_integer(j, "compared", r->compared);
+	mm_json_key_integer(j, "agree", r->agree);
+	mm_json_key_integer(j, "differ", r->compared - r->agree);
+	mm_json_key_integer(j, "unseen", r->unseen);
+	mm_json_key_integer(j, "canary", r->canary);
 	mm_json_key(j, "kinds");
 	mm_json_open(j, '{');
 	for (int i = 0; i < MM_DIFFERENCE_COUNT; i++)
-		json_number(j, mm_difference_name((enum mm_difference)i), r->kinds[i]);
+		mm_json_key_integer(j, mm_difference_name((enum mm_difference)i), r->kinds[i]);
 	mm_json_close(j, '}');
-	json_number(j, "timed", r->timed);
-	json_seconds(j, "live_seconds", (double)r->live_us / 1e6);
-	json_seconds(j, "live_waited", (double)r->live_waited_us / 1e6);
-	json_seconds(j, "shadow_seconds", (double)r->shadow_us / 1e6);
-	json_seconds(j, "shadow_waited", (double)r->shadow_waited_us / 1e6);
+	mm_json_key_integer(j, "timed", r->timed);
+	mm_json_key_number(j, "live_seconds", (double)r->live_us / 1e6);
+	mm_json_key_number(j, "live_waited", (double)r->live_waited_us / 1e6);
+	mm_json_key_number(j, "shadow_seconds", (double)r->shadow_us / 1e6);
+	mm_json_key_number(j, "shadow_waited", (double)r->shadow_waited_us / 1e6);
 	mm_json_close(j, '}');
 }
 

@@ -315,18 +315,6 @@ static void json_text(struct mm_json *j, const char *key, const char *value)
 	mm_json_string(j, value);
 }
 
-static void json_number(struct mm_json *j, const char *key, double value)
-{
-	mm_json_key(j, key);
-	mm_json_number(j, value);
-}
-
-static void json_count(struct mm_json *j, const char *key, int64_t value)
-{
-	mm_json_key(j, key);
-	mm_json_integer(j, value);
-}
-
 static void json_two_texts(struct mm_json *j, struct mm_text text, const char *first, const char *second)
 {
 	size_t size = strnlen(text.bytes, text.size), after = size + (size < text.size);
@@ -344,18 +332,18 @@ static void json_item(const struct mm_story *s, const struct mm_story_line *l, s
 	bool is_wait = l->item.kind == MM_STORY_WAIT, is_verdict = l->item.kind == MM_STORY_VERDICT;
 	mm_json_open(j, '{');
 	json_text(j, "kind", mm_story_kind_name((enum mm_story_kind)l->item.kind));
-	json_number(j, "at", l->item.at / 1e6);
+	mm_json_key_number(j, "at", l->item.at / 1e6);
 	json_text(j, "stage", l->item.stage == MM_STORY_TASK ? "task" : mm_stage_name((enum mm_stage)l->item.stage));
 	if (l->item.file != MM_STORY_NO_FILE) {
 		mm_json_key(j, "script");
 		mm_json_text(j, mm_story_file(s, l->item.file));
 	}
 	if (l->item.line > 0)
-		json_count(j, "line", l->item.line);
+		mm_json_key_integer(j, "line", l->item.line);
 	if (l->item.count > 1)
-		json_count(j, "count", l->item.count);
+		mm_json_key_integer(j, "count", l->item.count);
 	if (l->item.kind == MM_STORY_HANDLER || (is_wait && l->item.took != MM_STORY_STILL))
-		json_number(j, "seconds", l->item.took / 1e6);
+		mm_json_key_number(j, "seconds", l->item.took / 1e6);
 	if (is_verdict)
 		json_text(j, "verdict", mm_verdict_name((enum mm_verdict_kind)l->item.verdict));
 	if (is_wait || is_verdict) {
@@ -376,18 +364,18 @@ static void json_items(const struct mm_story *s, struct mm_json *j)
 	for (unsigned i = 0; i < count; i++)
 		json_item(s, &lines[i], j);
 	mm_json_close(j, ']');
-	json_count(j, "lost", s->lost);
+	mm_json_key_integer(j, "lost", s->lost);
 }
 
 void mm_story_json(const struct mm_story *s, bool has_items, struct mm_buffer *out)
 {
 	struct mm_json j = { .out = out };
 	mm_json_open(&j, '{');
-	json_number(&j, "began", s->began_at);
-	json_number(&j, "ended", s->ended_at);
+	mm_json_key_number(&j, "began", s->began_at);
+	mm_json_key_number(&j, "ended", s->ended_at);
 	json_text(&j, "milter", s->milter);
 	json_text(&j, "session", s->session);
-	json_count(&j, "message", s->number);
+	mm_json_key_integer(&j, "message", s->number);
 	json_text(&j, "queue_id", s->queue_id);
 	json_text(&j, "mta", s->peer);
 	json_text(&j, "client", s->client);
@@ -395,19 +383,19 @@ void mm_story_json(const struct mm_story *s, bool has_items, struct mm_buffer *o
 	json_text(&j, "helo", s->helo);
 	json_text(&j, "from", s->from);
 	json_text(&j, "to", s->to);
-	json_count(&j, "recipients", s->recipients);
-	json_count(&j, "refused", s->refused);
+	mm_json_key_integer(&j, "recipients", s->recipients);
+	mm_json_key_integer(&j, "refused", s->refused);
 	json_text(&j, "subject", s->subject);
 	json_text(&j, "verdict", mm_story_verdict_word(s));
 	json_text(&j, "stage", mm_stage_name((enum mm_stage)s->stage));
 	json_text(&j, "decided_by", s->decided_by);
 	json_text(&j, "reply", s->reply);
-	json_count(&j, "edits", s->edits);
-	json_number(&j, "seconds", s->seconds_us / 1e6);
-	json_number(&j, "waited", s->waited_us / 1e6);
-	json_number(&j, "computed", s->computed_us / 1e6);
-	json_count(&j, "worker", s->pid);
-	json_count(&j, "generation", s->generation);
+	mm_json_key_integer(&j, "edits", s->edits);
+	mm_json_key_number(&j, "seconds", s->seconds_us / 1e6);
+	mm_json_key_number(&j, "waited", s->waited_us / 1e6);
+	mm_json_key_number(&j, "computed", s->computed_us / 1e6);
+	mm_json_key_integer(&j, "worker", s->pid);
+	mm_json_key_integer(&j, "generation", s->generation);
 	if (has_items)
 		json_items(s, &j);
 	mm_json_close(&j, '}');

@@ -235,18 +235,6 @@ static void json_text(struct mm_json *j, const char *key, struct mm_text text)
 	mm_json_text(j, text);
 }
 
-static void json_count(struct mm_json *j, const char *key, int64_t value)
-{
-	mm_json_key(j, key);
-	mm_json_integer(j, value);
-}
-
-static void json_number(struct mm_json *j, const char *key, double value)
-{
-	mm_json_key(j, key);
-	mm_json_number(j, value);
-}
-
 static void json_words(struct mm_json *j, const char *key, struct mm_text words)
 {
 	mm_json_key(j, key);
@@ -269,7 +257,7 @@ static void json_facts(struct mm_json *j, struct mm_text words)
 static void json_packet(struct mm_json *j, const struct mm_trace_line *l)
 {
 	json_text(j, "name", l->name);
-	json_count(j, "bytes", l->size);
+	mm_json_key_integer(j, "bytes", l->size);
 	json_words(j, "arguments", l->words);
 	json_text(j, "decided_by", l->by);
 }
@@ -283,8 +271,8 @@ static void json_verdict(struct mm_json *j, const struct mm_trace_line *l)
 	json_text(j, "reply", l->words);
 	if (l->kind != MM_TRACE_MESSAGE)
 		return;
-	json_number(j, "seconds", l->took / 1e6);
-	json_count(j, "edits", l->size);
+	mm_json_key_number(j, "seconds", l->took / 1e6);
+	mm_json_key_integer(j, "edits", l->size);
 }
 
 static void json_place(struct mm_json *j, const struct mm_trace_line *l)
@@ -292,15 +280,15 @@ static void json_place(struct mm_json *j, const struct mm_trace_line *l)
 	bool is_wait = l->kind == MM_TRACE_WAIT || l->kind == MM_TRACE_ANSWER;
 	json_text(j, "script", l->name);
 	if (l->line > 0)
-		json_count(j, "line", l->line);
+		mm_json_key_integer(j, "line", l->line);
 	if (l->kind == MM_TRACE_HANDLER)
 		json_text(j, "handler", mm_text_of(handler_of(l)));
 	json_text(j, is_wait ? "asked" : "text", l->words);
 	json_text(j, "answer", l->by);
 	if (l->kind == MM_TRACE_HANDLER || l->kind == MM_TRACE_ANSWER)
-		json_number(j, "seconds", l->took / 1e6);
+		mm_json_key_number(j, "seconds", l->took / 1e6);
 	if (l->is_open)
-		json_count(j, "waits", 1);
+		mm_json_key_integer(j, "waits", 1);
 }
 
 static void json_log(struct mm_json *j, const struct mm_trace_line *l)
@@ -315,7 +303,7 @@ void mm_trace_json(const struct mm_trace_line *l, struct mm_buffer *out)
 	struct mm_json j = { .out = out };
 	mm_json_open(&j, '{');
 	if (l->at > 0)
-		json_number(&j, "at", l->at);
+		mm_json_key_number(&j, "at", l->at);
 	json_text(&j, "session", l->session);
 	json_text(&j, "kind", mm_text_of(mm_trace_kind_name((enum mm_trace_kind)l->kind)));
 	if (l->kind == MM_TRACE_SESSION)
@@ -331,9 +319,9 @@ void mm_trace_json(const struct mm_trace_line *l, struct mm_buffer *out)
 	else if (l->kind != MM_TRACE_WORKER)
 		json_place(&j, l);
 	if (l->pid != 0)
-		json_count(&j, "worker", l->pid);
+		mm_json_key_integer(&j, "worker", l->pid);
 	if (l->lost > 0)
-		json_count(&j, "lost", l->lost);
+		mm_json_key_integer(&j, "lost", l->lost);
 	if (l->is_cut) {
 		mm_json_key(&j, "cut");
 		mm_buffer_append(out, "true", 4);
