@@ -93,11 +93,6 @@ static bool accept_one(struct mm_acceptor *a)
 		return errno == EINTR || errno == ECONNABORTED;
 	}
 	a->is_in_trouble = false;
-	int on = 1;
-	if (address.ss_family != AF_UNIX) {
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-	}
 	a->owner.take(a->owner.self, fd, peer_of(&address, &peer));
 	return true;
 }
@@ -161,6 +156,14 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
 		ev_io_start(loop, &a->readable);
 }
 
+/* A listener passes these on to every socket that it accepts, whoever has opened it; a unix socket refuses the second
+ * and does not mind the first. */
+static void set_what_is_passed_on(int fd)
+{
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){ 1 }, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+}
+
 struct mm_acceptor *mm_acceptor_new(void *loop, int fd, struct mm_acceptor_owner owner)
 {
 	struct mm_acceptor *a = calloc(1, sizeof *a);
@@ -171,6 +174,7 @@ struct mm_acceptor *mm_acceptor_new(void *loop, int fd, struct mm_acceptor_owner
 	ev_io_init(&a->readable, on_acceptable, fd, EV_READ);
 	ev_init(&a->retry, on_retry);
 	a->readable.data = a->retry.data = a;
+	set_what_is_passed_on(fd);
 	ev_io_start(a->loop, &a->readable);
 	return a;
 }
