@@ -399,8 +399,9 @@ MM_API bool mm_event_finish(struct mm_event *, enum mm_decision);
 /* ---- feeds: milter connections without a socket ---- */
 
 /* Opens a connection to the named milter of the configuration; NULL: to the first. Fails when there is no such milter,
- * before the scripts are loaded, and when memory is out. mm_host_free() frees feeds that are still open: do not use
- * them afterwards. */
+ * before the scripts are loaded, and when memory is out. The connection is the caller's, who ends a feed whose MTA is
+ * silent or gone with mm_feed_hang_up(): idle_timeout and the other times of sockets do not apply. mm_host_free() frees
+ * feeds that are still open: do not use them afterwards. */
 MM_API struct mm_feed *mm_feed_open(struct mm_host *, const char *milter, struct mm_error *);
 /* Takes bytes as an MTA sends them, split anywhere. False: they break the protocol and the feed is finished; its output
  * may still be read. A handler that waits continues in mm_host_turn(). So do packets that are left after some
