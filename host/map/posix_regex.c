@@ -42,7 +42,8 @@ struct scan {
 	/* Of the items directly before the last one that may match nothing: their positions, and those they would have
 	 * without quantifiers. */
 	double      run[DEPTH_MAX + 1], bare_run[DEPTH_MAX + 1], last_bare;
-	bool        has_anchor[DEPTH_MAX + 1], has_last_anchor;
+	double      anchors[DEPTH_MAX + 1];     /* in each group that is open */
+	double      anchor_run[DEPTH_MAX + 1], last_anchors;    /* in those items, and in the last one */
 	int         depth;
 	bool        is_too_deep;
 };
@@ -69,8 +70,8 @@ static void begin_alternatives(struct scan *s)
 	s->is_empty[s->depth] = false;
 	s->is_empty_so_far[s->depth] = s->was_empty[s->depth] = true;
 	s->is_last_empty = true;
-	s->has_anchor[s->depth] = false;
-	s->run[s->depth] = s->bare_run[s->depth] = 0;
+	s->anchors[s->depth] = 0;
+	s->run[s->depth] = s->bare_run[s->depth] = s->anchor_run[s->depth] = 0;
 }
 
 /* The next item is another one. */
@@ -78,15 +79,16 @@ static void end_item(struct scan *s)
 {
 	s->run[s->depth] = s->is_last_empty ? s->run[s->depth] + s->last : 0;
 	s->bare_run[s->depth] = s->is_last_empty ? s->bare_run[s->depth] + s->last_bare : 0;
+	s->anchor_run[s->depth] = s->is_last_empty ? s->anchor_run[s->depth] + s->last_anchors : 0;
 	s->is_last_empty = true;
-	s->last = s->last_bare = 0;
+	s->last = s->last_bare = s->last_anchors = 0;
 }
 
 /* The C library copies what may follow an anchor, for each anchor that can be met on the way there. */
 static void weigh_anchor(struct scan *s)
 {
-	if (s->is_last_empty && s->has_last_anchor)
-		s->sums[s->depth] += s->bare_run[s->depth] * s->bare_run[s->depth];
+	if (s->is_last_empty && s->last_anchors > 0)
+		s->sums[s->depth] += s->bare_run[s->depth] * s->anchor_run[s->depth];
 }
 
 static void add_item(struct scan *s, double positions, bool may_be_empty)
@@ -97,13 +99,13 @@ static void add_item(struct scan *s, double positions, bool may_be_empty)
 	s->is_last_empty = may_be_empty;
 	s->was_empty[s->depth] = s->is_empty_so_far[s->depth];
 	s->is_empty_so_far[s->depth] &= may_be_empty;
-	s->has_last_anchor = false;
 }
 
 static void add_anchor(struct scan *s)
 {
 	add_item(s, 1, true);
-	s->has_anchor[s->depth] = s->has_last_anchor = true;
+	s->last_anchors = 1;
+	s->anchors[s->depth]++;
 	weigh_anchor(s);
 }
 
@@ -122,7 +124,8 @@ static void end_alternative(struct scan *s)
 	s->is_empty[s->depth] |= s->is_empty_so_far[s->depth];
 	s->is_empty_so_far[s->depth] = s->was_empty[s->depth] = true;
 	s->sums[s->depth]++;
-	s->run[s->depth] = s->bare_run[s->depth] = s->last = s->last_bare = 0;
+	s->run[s->depth] = s->bare_run[s->depth] = s->anchor_run[s->depth] = 0;
+	s->last = s->last_bare = s->last_anchors = 0;
 }
 
 /* A quantifier with nothing before it is a character, which the next quantifier repeats: "\+\+" of a basic one. */
@@ -183,10 +186,10 @@ static void close_group(struct scan *s)
 	}
 	s->depth--;
 	s->is_last_empty = true;        /* the item before the group is in its run already */
-	s->last = s->last_bare = 0;
+	s->last = s->last_bare = s->last_anchors = 0;
 	add_item(s, s->sums[s->depth + 1], s->is_empty[s->depth + 1] || s->is_empty_so_far[s->depth + 1]);
-	s->has_last_anchor = s->has_anchor[s->depth + 1];
-	s->has_anchor[s->depth] |= s->has_last_anchor;
+	s->last_anchors = s->anchors[s->depth + 1];
+	s->anchors[s->depth] += s->last_anchors;
 	weigh_anchor(s);
 }
 

@@ -50,7 +50,7 @@ describe("postmap -q and our tables", function()
   end
 
   local hits, refused = 0, 0 -- keys that Postfix finds; tables that have a limit here (docs/map.md), and none there
-  local LIMIT = "expands to more than 1000 characters"
+  local LIMIT = "costs the C library as much as more than 1000 characters"
 
   local function compare(kind, spec, argument, text, keys, options)
     local answers = postmap_answers(spec, keys)

@@ -162,6 +162,7 @@ describe("tables of regular expressions", function()
       :format(("\\\\+"):rep(16)))
     answers("regexp", "/^\\(\\+\\+\\)$/x b\n", { ["++"] = "b", ["+"] = "b", [""] = false })
     answers("regexp", "/^(a*)*$|^b?c?d?e?f?g?$|^$/ b\n", { aa = "b", bg = "b", [""] = "b", ba = false })
+    answers("regexp", "/^([0-9]{1,3}[.]){3}[0-9]{1,3}(:[0-9]{1,5}(\\/.{1,30})?)?$/ b\n", { ["1.2.3.4:25"] = "b" })
     answers("regexp", "/[\\1]{2}/ b\n", { ["1\\"] = "b" })
   end)
 
