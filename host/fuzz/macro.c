@@ -6,6 +6,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static bool is_within(struct mm_text text, const struct mm_macro_strings *s)
+{
+	return s != NULL && text.bytes >= s->bytes && text.bytes + text.size <= s->bytes + s->size;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char letters[] = "CHMRTNE";
@@ -18,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			int first = what % MM_MACRO_SET_COUNT;
 			mm_macros_clear_from(&m, (enum mm_macro_set)first);
 			for (int set = first; set < MM_MACRO_SET_COUNT; set++)
-				if (m.sets[set].size != 0)
+				if (!mm_macros_is_empty(&m, (enum mm_macro_set)set))
 					abort();
 		} else if (n == 0 || strings.bytes[n - 1] == '\0') {   /* the decoder promises whole strings */
 			if (!mm_macros_set(&m, (uint8_t)letters[what % 7], strings))
@@ -27,9 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (mm_macros_lookup(&m, strings, &value)) {
 			bool is_ours = value.size == 0;
 			for (int set = 0; set < MM_MACRO_SET_COUNT && !is_ours; set++)
-				is_ours |= m.sets[set].size > 0 && (const uint8_t *)value.bytes >= m.sets[set].bytes
-					&& (const uint8_t *)value.bytes + value.size <= m.sets[set].bytes
-					+ m.sets[set].size;
+				is_ours |= is_within(value, m.sets[set]);
 			if (!is_ours)
 				abort();
 		}
@@ -38,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			size_t at = 0;
 			for (size_t before = 0; mm_macros_next(&m, (enum mm_macro_set)set, &at, &name, &value);
 			    before = at)
-				if (at <= before || at > m.sets[set].size)
+				if (at <= before || at > m.sets[set]->size)
 					abort();
 		}
 		data += 2 + n;
