@@ -95,7 +95,7 @@ local silent = {
   "maps.tcp_Source:* maps.redis.* maps.redis_Source:* maps.dns.* maps.dns_Source:*",
   -- files of the administrator, and keys of at most 65536 bytes that templates put into a question
   "maps.file.* maps.file_Source:* maps.https.* maps.opened.* maps.https_Source:* maps.sql.* maps.sql_Source:*",
-  "maps.ldap.* maps.ldap_Source:*",
+  "maps.ldap.* maps.ldap_Source:* maps.asked.* maps.asked_Asked:*",
   "maps.database.* maps.database_Database:* maps.domains.* maps.domains_Domains:*",
   "maps.parameters.* maps.parameters_Parameters:* maps.quotes.* maps.template.* maps.template_Templates:*",
   -- options of a script; replies that net.resp has read: lists of servers, slots, messages of channels
