@@ -60,8 +60,8 @@ static struct mm_keypair *read_key(const char *path)
 static int write_key(const char *path, const char *pem)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fail_to(path, mm_remedy_of_writing(errno));
+	if (fd < 0)     /* nobody is told to remove a key that mail may be signed with */
+		return fail_to(path, errno == EEXIST ? "; choose another selector" : mm_remedy_of_writing(errno));
 	size_t n = strlen(pem);
 	bool is_written = write(fd, pem, n) == (ssize_t)n && fsync(fd) == 0;
 	int code = errno;

@@ -48,7 +48,8 @@ describe("moonmilter dkim-key", function()
     assert.equal(0, (select(2, run "new -t ed25519 example.net a.b")))
     local before = process.read_file(directory .. "/a.b.example.net.pem")
     local text, status = run "new -t ed25519 example.net a.b"
-    assert.same({ "moonmilter dkim-key: a.b.example.net.pem: File exists\n", 73 }, { text, status })
+    assert.same({ "moonmilter dkim-key: a.b.example.net.pem: File exists; choose another selector\n", 73 },
+      { text, status })
     assert.equal(before, process.read_file(directory .. "/a.b.example.net.pem"))
   end)
 

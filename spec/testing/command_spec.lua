@@ -78,7 +78,7 @@ describe("moonmilter test", function()
     assert.matches("apt install luajit", text)
     status, text = run "no-such-spec.lua"
     assert.equal(66, status)
-    assert.matches("no%-such%-spec.lua: no such file", text)
+    assert.matches("no%-such%-spec.lua: No such file or directory; check the name", text)
     status, text = run "--output=TAP"
     assert.equal(64, status)
     assert.matches("options for busted go after %-%-", text)
