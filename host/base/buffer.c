@@ -122,6 +122,17 @@ void mm_buffer_consume(struct mm_buffer *b, size_t n)
 	b->size -= n;
 }
 
+bool mm_buffer_read(struct mm_buffer *b, FILE *from)
+{
+	enum { PIECE = 65536 };
+	for (size_t n = 1; n > 0;) {
+		uint8_t *to = mm_buffer_reserve(b, PIECE);
+		n = to != NULL ? fread(to, 1, PIECE, from) : 0;
+		b->size += n;
+	}
+	return !b->failed && !ferror(from);
+}
+
 bool mm_buffer_print(const struct mm_buffer *b, FILE *to)
 {
 	return b->size == 0 || fwrite(b->bytes, 1, b->size, to) == b->size;

@@ -49,6 +49,8 @@ void mm_buffer_consume(struct mm_buffer *, size_t n);
 /* Writes all of it to a stream; an empty buffer has no bytes that fwrite could be given. False: not all was written,
  * and errno is set. */
 bool mm_buffer_print(const struct mm_buffer *, FILE *);
+/* Appends what is left in a stream. False: not all of it was read: memory is out (failed is set), or errno says why. */
+bool mm_buffer_read(struct mm_buffer *, FILE *);
 /* Empty, memory kept. Does not clear failed. */
 static inline void mm_buffer_clear(struct mm_buffer *b) { b->size = 0; }
 /* Frees the memory when more than `keep` bytes are allocated and none is in use. */

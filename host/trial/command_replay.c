@@ -33,12 +33,7 @@ static bool read_all(const char *path, struct mm_buffer *out, struct mm_fault *w
 	FILE *f = fopen(path, "rbe");
 	if (f == NULL)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s%s", strerror(errno), mm_remedy_of_reading(errno));
-	for (size_t n = 1; n > 0;) {
-		uint8_t *to = mm_buffer_reserve(out, 65536);
-		n = to != NULL ? fread(to, 1, 65536, f) : 0;
-		out->size += n;
-	}
-	bool ok = !ferror(f) && !out->failed;
+	bool ok = mm_buffer_read(out, f);
 	fclose(f);
 	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "cannot be read");
 }
