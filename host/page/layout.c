@@ -222,6 +222,20 @@ void mm_layout_bytes(struct mm_buffer *out, double bytes)
 	mm_html_put(out, mm_figure_bytes(bytes, text));
 }
 
+void mm_layout_count_cell(struct mm_buffer *out, const char *head, double count)
+{
+	mm_html_format(out, "<td class=\"n\" data-h=\"%s\">", head);
+	mm_layout_count(out, count);
+	mm_html_put(out, "</td>");
+}
+
+void mm_layout_bytes_cell(struct mm_buffer *out, const char *head, double bytes)
+{
+	mm_html_format(out, "<td class=\"n\" data-h=\"%s\">", head);
+	mm_layout_bytes(out, bytes);
+	mm_html_put(out, "</td>");
+}
+
 void mm_layout_empty(struct mm_buffer *out, const char *markup)
 {
 	mm_html_put(out, "<p class=\"empty\">");

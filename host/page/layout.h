@@ -39,6 +39,9 @@ void mm_layout_verdict(struct mm_buffer *, const char *name);
 void mm_layout_count(struct mm_buffer *, double);
 void mm_layout_rate(struct mm_buffer *, double each_second);
 void mm_layout_bytes(struct mm_buffer *, double);
+/* The same as a cell of a table of cards: head names its column where the table is narrow. */
+void mm_layout_count_cell(struct mm_buffer *, const char *head, double);
+void mm_layout_bytes_cell(struct mm_buffer *, const char *head, double);
 /* "<p class=empty>": what to do when there is nothing to show. markup: ours. */
 void mm_layout_empty(struct mm_buffer *, const char *markup);
 

@@ -164,20 +164,17 @@ static void put_worker(struct mm_screen *s, const char *line)
 	mm_html_format(s->out, "<tr><th scope=\"row\">%d</th><td data-h=\"State\"><span class=\"verdict %s\">", pid,
 		strcmp(state, "serving") == 0 ? "pass" : "wait");
 	mm_html_string(s->out, state);
-	mm_html_format(s->out, "</span></td><td class=\"n\" data-h=\"Generation\">%.0f</td><td class=\"n\" "
-		"data-h=\"Sessions\">", mm_layout_number(line, "generation"));
-	mm_layout_count(s->out, mm_layout_number(line, "sessions"));
-	mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Messages/s\">");
+	mm_html_format(s->out, "</span></td><td class=\"n\" data-h=\"Generation\">%.0f</td>",
+		mm_layout_number(line, "generation"));
+	mm_layout_count_cell(s->out, "Sessions", mm_layout_number(line, "sessions"));
+	mm_html_put(s->out, "<td class=\"n\" data-h=\"Messages/s\">");
 	mm_layout_rate(s->out, mm_inquiry_rate(s->source, pid, MM_INQUIRY_MESSAGES));
-	mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Messages\">");
-	mm_layout_count(s->out, mm_layout_number(line, "messages"));
-	mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Errors\">");
-	mm_layout_count(s->out, mm_layout_number(line, "script_errors"));
-	mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Lua\">");
-	mm_layout_bytes(s->out, mm_layout_number(line, "lua_bytes"));
-	mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Held\">");
-	mm_layout_bytes(s->out, mm_layout_number(line, "held_bytes"));
-	mm_html_put(s->out, "</td></tr>");
+	mm_html_put(s->out, "</td>");
+	mm_layout_count_cell(s->out, "Messages", mm_layout_number(line, "messages"));
+	mm_layout_count_cell(s->out, "Errors", mm_layout_number(line, "script_errors"));
+	mm_layout_bytes_cell(s->out, "Lua", mm_layout_number(line, "lua_bytes"));
+	mm_layout_bytes_cell(s->out, "Held", mm_layout_number(line, "held_bytes"));
+	mm_html_put(s->out, "</tr>");
 }
 
 static void put_workers(struct mm_screen *s, const struct mm_inquiry_answer *a)

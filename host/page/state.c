@@ -77,9 +77,9 @@ static void put_fallbacks(struct mm_screen *s, const struct mm_inquiry_answer *a
 		mm_html_put(s->out, "</td><td data-h=\"Then\"><span class=\"verdict wait\">");
 		mm_html_string(s->out, strcmp(mm_layout_label(&sample, "state"), "local") == 0 ? "counted locally"
 			: "on_down decided");
-		mm_html_put(s->out, "</span></td><td class=\"n\" data-h=\"Answers\">");
-		mm_layout_count(s->out, sample.value);
-		mm_html_put(s->out, "</td></tr>");
+		mm_html_put(s->out, "</span></td>");
+		mm_layout_count_cell(s->out, "Answers", sample.value);
+		mm_html_put(s->out, "</tr>");
 	}
 	mm_html_put(s->out, count > 0 ? "</tbody></table>" : "<p class=\"dim\">No limit has fallen back.</p>");
 }
@@ -158,13 +158,11 @@ static void put_stores(struct mm_screen *s)
 				"</tr></thead><tbody>");
 		mm_html_put(s->out, "<tr><th scope=\"row\">");
 		mm_html_string(s->out, name);
-		mm_html_put(s->out, "</th><td class=\"n\" data-h=\"Keys\">");
-		mm_layout_count(s->out, mm_layout_number(line, "keys"));
-		mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Size\">");
-		mm_layout_bytes(s->out, mm_layout_number(line, "bytes"));
-		mm_html_put(s->out, "</td><td class=\"n\" data-h=\"Refused\">");
-		mm_layout_count(s->out, mm_layout_number(line, "refused"));
-		mm_html_put(s->out, "</td></tr>");
+		mm_html_put(s->out, "</th>");
+		mm_layout_count_cell(s->out, "Keys", mm_layout_number(line, "keys"));
+		mm_layout_bytes_cell(s->out, "Size", mm_layout_number(line, "bytes"));
+		mm_layout_count_cell(s->out, "Refused", mm_layout_number(line, "refused"));
+		mm_html_put(s->out, "</tr>");
 	}
 	mm_html_put(s->out, count > 0 ? "</tbody></table>" : "");
 }
@@ -303,9 +301,8 @@ static void put_generations(struct mm_screen *s)
 		put_cell(s->out, line, "milter", "Milter", "");
 		put_cell(s->out, line, "scripts", "Scripts", "n");
 		put_cell(s->out, line, "sessions", "Sessions", "n");
-		mm_html_put(s->out, "<td class=\"n\" data-h=\"Lua\">");
-		mm_layout_bytes(s->out, mm_layout_number(line, "lua_bytes"));
-		mm_html_put(s->out, "</td></tr>");
+		mm_layout_bytes_cell(s->out, "Lua", mm_layout_number(line, "lua_bytes"));
+		mm_html_put(s->out, "</tr>");
 	}
 	mm_html_put(s->out, "</tbody></table></section>");
 }
