@@ -30,7 +30,7 @@ describe("an error that names a path says what to do:", function()
     ["send --to unix:none none.eml"] = "send: none.eml: " .. OLD,
     ["dkim-key show one.example s none.pem"] = "dkim%-key: none.pem: " .. OLD,
     ["dkim-key new one.example s none/key.pem"] = "dkim%-key: none/key.pem: " .. NEW,
-    ["dkim-key new one.example s mail.eml"] = "dkim%-key: mail.eml: File exists; remove it first, or give another name",
+    ["dkim-key new one.example s mail.eml"] = "dkim%-key: mail.eml: File exists; choose another selector",
     ["init tag.lua/project"] = "init: tag.lua/project: Not a directory; a part of this path is no directory: give another "
       .. "one",
     ["map a texthash:none"] = "No such file or directory; write it, or correct its name",

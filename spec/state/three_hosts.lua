@@ -217,23 +217,14 @@ function World:clients()
   return count
 end
 
--- A host with a state_dir leaves its tables in memory for its next start.
-local function note_tables(h, tables)
-  for _, pid in ipairs(h:workers()) do
-    for path in (process.read_file(("/proc/%d/maps"):format(pid)) or ""):gmatch "/dev/shm/moonmilter%-%d+%-%x+" do
-      tables[path] = true
-    end
-  end
-end
-
 function World:close()
   for _, line in ipairs(self.lines) do line.mta:close() end
   local tables = {}
   for _, h in ipairs(self.hosts) do
-    note_tables(h, tables)
+    tables[#tables + 1] = h:memory_directory()
     h:stop()
   end
-  for path in pairs(tables) do process.run("rm -rf " .. path) end
+  for _, path in ipairs(tables) do process.run("rm -rf " .. path) end
   if self.redis then
     pcall(self.redis.signal, self.redis, "SIGCONT")
     self.redis:stop()

@@ -86,6 +86,18 @@ function methods:workers()
   return pids
 end
 
+--- The directory of its tables in memory, once one is open. With a state_dir it stays for the next start: the spec
+--- removes it.
+function methods:memory_directory()
+  local pids = self:workers()
+  pids[#pids + 1] = self:pid()
+  for _, pid in ipairs(pids) do
+    local maps = process.read_file(("/proc/%d/maps"):format(pid)) or ""
+    local path = maps:match "/dev/shm/moonmilter%-%d+%-%x+"
+    if path then return path end
+  end
+end
+
 --- moonmilter ctl: its output and exit status.
 function methods:ctl(...)
   local words = table.concat({ ... }, " ")
