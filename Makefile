@@ -14,7 +14,7 @@
 #   make abi         compares the library's binary interface with that of a commit: SINCE=v0.1.0
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
 #   make fuzz        a minute for each target; FUZZ="engine edits" chooses targets, FUZZ_SECONDS=3600 the time
-#   make fuzz-quick  300 seconds over all targets, two at a time
+#   make fuzz-quick  the same inputs each time, 300 seconds at most over all targets, two at a time
 #   make corpus      adds the new inputs worth keeping that fuzzing found to the tree
 #   make soak        ten minutes of load and faults: memory and descriptors must not grow
 #   make bench       compares with libmilter and others for a quarter of an hour; make bench-quick: two minutes
@@ -403,10 +403,12 @@ valgrind: packages-build packages-test
 
 # Every target of host/fuzz/ for this many seconds, one after the other. build/fuzz keeps the failures,
 # build/fuzz/corpus the inputs that reach new code (make corpus). One target: make fuzz FUZZ=engine FUZZ_SECONDS=3600
-# fuzz-quick is for CI: FUZZ_TOTAL seconds over all targets, two at a time, always from the same seed, so that a finding
-# comes from the change at hand. Finding what nobody knew is the work of make fuzz, whose seed is another each time.
+# fuzz-quick is for CI: FUZZ_INPUTS for each target, within FUZZ_TOTAL seconds over all, two at a time, always from the
+# same seed, so that a finding comes from the change at hand and not from a faster machine, which gets further. Finding
+# what nobody knew is the work of make fuzz, whose seed is another each time.
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
+FUZZ_INPUTS  ?= 40000
 FUZZ ?= $(filter-out replay_corpus watch,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=undefined -DMM_FUZZER -Ihost
@@ -422,7 +424,8 @@ fuzz: fuzz-build
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) spec/fuzz/run $(FUZZ)
 
 fuzz-quick: fuzz-build
-	@FUZZ_SECONDS=$$(($(FUZZ_TOTAL) / $(words $(FUZZ)))) FUZZ_JOBS=2 FUZZ_SEED=1 spec/fuzz/run $(FUZZ)
+	@FUZZ_SECONDS=$$(($(FUZZ_TOTAL) / $(words $(FUZZ)))) FUZZ_JOBS=2 FUZZ_SEED=1 \
+		FUZZ_INPUTS=$(FUZZ_INPUTS) spec/fuzz/run $(FUZZ)
 
 fuzz-build: packages-build
 	$(call install_packages,clang)
