@@ -62,13 +62,13 @@ void mm_answer_free(struct mm_answer_lines *a)
 static bool is_number(const char *key)
 {
 	static const char *const keys[] = {
-		"aborted", "accept", "age", "answers", "asked", "begun", "continue", "deadline_in", "discard",
-		"entries", "failures", "found", "generation", "held", "held_bytes", "held_largest", "held_peak",
-		"latency_us", "log_lost", "longest_collection_us", "longest_us", "lua_bytes",
-		"messages", "older_sessions",
-		"pid", "refused_unseen", "reject",
-		"script_errors", "scripts", "sessions", "taken", "tempfail", "uptime", "versions",
-		"waiting", "worker_deaths", "workers",
+		"aborted", "accept", "age", "answers", "asked", "begun", "bytes", "changes", "continue", "crossed",
+		"deadline_in", "deaths", "discard", "dropped", "ended", "entries", "evicted", "failed", "failures",
+		"found", "full_in", "generation", "held", "held_bytes", "held_largest", "held_peak", "keys",
+		"latency_us", "log_lost", "longest_collection_us", "longest_us", "lua_bytes", "messages",
+		"older_sessions", "oldest", "pid", "put", "refused", "refused_for", "refused_unseen", "reject",
+		"script_errors", "scripts", "sent", "sessions", "set_aside", "size", "taken", "tempfail", "ttl",
+		"uptime", "versions", "waiting", "worker_deaths", "workers",
 	};
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (strcmp(keys[i], key) == 0)

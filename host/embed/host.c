@@ -472,6 +472,14 @@ struct mm_buckets *mm_host_open_buckets(const struct mm_host *h, const char *mil
 	return s.identity != NULL ? mm_stores_open_made_buckets(s.identity, milter, why) : NULL;
 }
 
+void mm_host_each_buckets(const struct mm_host *h, void (*each)(void *self, const char *milter), void *self)
+{
+	struct mm_host_state s;
+	mm_host_find_state(h, &s);
+	if (s.identity != NULL)
+		mm_stores_each_made_buckets(s.identity, each, self);
+}
+
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
 	struct mm_say to = { say, self };

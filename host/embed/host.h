@@ -89,5 +89,7 @@ void mm_host_each_store(const struct mm_host *, void (*each)(void *self, const c
 struct mm_buckets;
 /* GIVES the buckets of a milter's limits, likewise. */
 struct mm_buckets *mm_host_open_buckets(const struct mm_host *, const char *milter, struct mm_fault *why);
+/* Calls each for the milters whose limits have buckets. */
+void mm_host_each_buckets(const struct mm_host *, void (*each)(void *self, const char *milter), void *self);
 
 #endif

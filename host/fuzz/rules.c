@@ -13,8 +13,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Bytes for which the watch lets a table take longer: the C library needs some 10 ms to compile the costliest expression
- * that map/posix_regex lets through, and ten times that with AddressSanitizer's malloc, for a table of 200 bytes. */
+/* Bytes for which the watch lets a table take longer: the C library needs some 10 ms to compile the costliest
+ * expression that map/posix_regex lets through, and ten times that with AddressSanitizer's malloc. */
 #define COMPILING   25000
 #define SECONDS_MAX 1.0 /* of CPU, of a search: far more than its limit, because this build is slow */
 #define LAW(holds) ((holds) ? (void)0 : law_broken(#holds, __LINE__))

@@ -52,9 +52,13 @@ struct mm_inquiry {
 	char                     trouble[1200];
 };
 
-static const enum mm_request requests[] = {     /* ORDER INQUIRY */
-	MM_REQUEST_status, MM_REQUEST_sessions, MM_REQUEST_generations, MM_REQUEST_maps, MM_REQUEST_metrics,
-	MM_REQUEST_profile, MM_REQUEST_history, MM_REQUEST_store,
+static const struct { enum mm_request request; const char *argument; } requests[] = {
+	[MM_INQUIRY_STATUS] = { MM_REQUEST_status, "" }, [MM_INQUIRY_SESSIONS] = { MM_REQUEST_sessions, "" },
+	[MM_INQUIRY_GENERATIONS] = { MM_REQUEST_generations, "" }, [MM_INQUIRY_MAPS] = { MM_REQUEST_maps, "" },
+	[MM_INQUIRY_METRICS] = { MM_REQUEST_metrics, "" },
+	[MM_INQUIRY_PROFILE] = { MM_REQUEST_profile, " " MM_PROFILE_LOOK },
+	[MM_INQUIRY_HISTORY] = { MM_REQUEST_history, "" }, [MM_INQUIRY_STORES] = { MM_REQUEST_store, " list" },
+	[MM_INQUIRY_LIMITS] = { MM_REQUEST_limit, " list" },
 };
 
 /* ---- asking: in the thread ---- */
@@ -136,7 +140,7 @@ static char *json_of(const struct mm_inquiry_answer *a, enum mm_inquiry_kind kin
 	struct mm_answer_lines lines = { 0 };
 	const struct mm_request_row *row = kind == MM_INQUIRY_NAMED
 		? &mm_request_rows[named[0] == 'l' ? MM_REQUEST_limit : MM_REQUEST_store] :
-		&mm_request_rows[requests[kind]];
+		&mm_request_rows[requests[kind].request];
 	if (kind == MM_INQUIRY_HISTORY || kind == MM_INQUIRY_METRICS)
 		return NULL;
 	FILE *to = open_memstream(&text, &size);
@@ -168,9 +172,11 @@ static struct mm_inquiry_answer *ask(struct mm_inquiry *s, enum mm_inquiry_kind 
 	a->wall = mm_clock_wall();
 	if (kind == MM_INQUIRY_PROFILE)
 		a->profile = mm_profile_report_new();
-	snprintf(request, sizeof request, "%s%s", kind == MM_INQUIRY_NAMED ? named :
-		mm_request_rows[requests[kind]].name,
-		kind == MM_INQUIRY_PROFILE ? " " MM_PROFILE_LOOK : kind == MM_INQUIRY_STORES ? " list" : "");
+	if (kind == MM_INQUIRY_NAMED)
+		snprintf(request, sizeof request, "%s", named);
+	else
+		snprintf(request, sizeof request, "%s%s", mm_request_rows[requests[kind].request].name,
+			requests[kind].argument);
 	s->query.self = &asking;
 	a->status = mm_ctl_ask(&s->query, request);
 	a->json = json_of(a, kind, named);

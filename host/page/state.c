@@ -142,26 +142,57 @@ static void put_question(struct mm_buffer *out, const char *what, const char *la
 	mm_html_put(out, "\"> <button type=\"submit\">Look</button></form>");
 }
 
-static void put_stores(struct mm_screen *s)
+static void put_store(struct mm_buffer *out, const char *line, const char *name)
 {
-	const struct mm_inquiry_answer *a = mm_inquiry_get(s->source, MM_INQUIRY_STORES);
+	mm_html_string(out, name);
+	mm_html_put(out, "</th>");
+	mm_layout_count_cell(out, "Keys", mm_layout_number(line, "keys"));
+	mm_layout_bytes_cell(out, "Size", mm_layout_number(line, "bytes"));
+	mm_layout_count_cell(out, "Refused", mm_layout_number(line, "refused"));
+}
+
+static void put_limit(struct mm_buffer *out, const char *line, const char *name)
+{
+	char shared[16] = "";
+	mm_html_put(out, "<a href=\"/state?limit=");
+	mm_html_url(out, mm_text_of(name));
+	mm_html_put(out, "\">");
+	mm_html_string(out, name);
+	mm_html_put(out, "</a></th><td data-h=\"Shared by\">");
+	mm_columns_value(line, "shared", shared, sizeof shared);
+	mm_html_put(out, strcmp(shared, "hosts") == 0 ? "all hosts" : "this host");
+	mm_html_put(out, "</td>");
+	mm_layout_count_cell(out, "Keys", mm_layout_number(line, "keys"));
+	mm_layout_count_cell(out, "Crossed", mm_layout_number(line, "crossed"));
+}
+
+/* What the host lists of a kind that has names: the key that names one, and the cells behind it. */
+static const struct listing {
+	enum mm_inquiry_kind kind;
+	const char          *key, *head;
+	void               (*put)(struct mm_buffer *, const char *line, const char *name);
+} listings[] = {
+	{ MM_INQUIRY_LIMITS, "limit", "<caption>Limits in use</caption><thead><tr><th scope=\"col\">Limit</th>"
+		"<th scope=\"col\">Shared by</th><th scope=\"col\" class=\"n\">Keys</th>"
+		"<th scope=\"col\" class=\"n\">Crossed</th></tr></thead>", put_limit },
+	{ MM_INQUIRY_STORES, "store", "<caption>Stores</caption><thead><tr><th scope=\"col\">Store</th>"
+		"<th scope=\"col\" class=\"n\">Keys</th><th scope=\"col\" class=\"n\">Size</th>"
+		"<th scope=\"col\" class=\"n\">Refused</th></tr></thead>", put_store },
+};
+
+static void put_listing(struct mm_screen *s, const struct listing *l)
+{
+	const struct mm_inquiry_answer *a = mm_inquiry_get(s->source, l->kind);
 	unsigned count = 0;
 	for (size_t i = 0; a != NULL && i < a->lines.count; i++) {
 		const char *line = a->lines.lines[i];
 		char name[256];
-		if (mm_columns_value(line, "store", name, sizeof name) == NULL)
+		if (mm_columns_value(line, l->key, name, sizeof name) == NULL)
 			continue;
 		if (count++ == 0)
-			mm_html_put(s->out, "<table class=\"cards\"><caption>Stores</caption><thead><tr>"
-				"<th scope=\"col\">Store</th><th scope=\"col\" class=\"n\">Keys</th>"
-				"<th scope=\"col\" class=\"n\">Size</th><th scope=\"col\" class=\"n\">Refused</th>"
-				"</tr></thead><tbody>");
+			mm_html_format(s->out, "<table class=\"cards\">%s<tbody>", l->head);
 		mm_html_put(s->out, "<tr><th scope=\"row\">");
-		mm_html_string(s->out, name);
-		mm_html_put(s->out, "</th>");
-		mm_layout_count_cell(s->out, "Keys", mm_layout_number(line, "keys"));
-		mm_layout_bytes_cell(s->out, "Size", mm_layout_number(line, "bytes"));
-		mm_layout_count_cell(s->out, "Refused", mm_layout_number(line, "refused"));
+		l->put(s->out, line, name);
 		mm_html_put(s->out, "</tr>");
 	}
 	mm_html_put(s->out, count > 0 ? "</tbody></table>" : "");
@@ -172,7 +203,8 @@ static void put_limits(struct mm_screen *s, const struct mm_inquiry_answer *metr
 	const struct mm_page_query *q = s->query;
 	mm_html_put(s->out, "<section><h2>Limits and stores</h2>");
 	put_fallbacks(s, metrics);
-	put_stores(s);
+	for (size_t i = 0; i < sizeof listings / sizeof *listings; i++)
+		put_listing(s, &listings[i]);
 	mm_html_put(s->out, "<div class=\"questions\">");
 	put_question(s->out, "limit", "Fullest keys of a limit", q->is_store ? "" : q->name);
 	put_question(s->out, "store", "Size of a store", q->is_store ? q->name : "");
@@ -328,8 +360,8 @@ static void put_notes(struct mm_screen *s)
 
 static const char *command_of(const struct mm_page_query *q, struct mm_buffer *to)
 {
-	mm_html_put(to, "ctl generations</code>, <code>ctl maps</code>, <code>ctl store list</code>, "
-		"<code>ctl metrics");
+	mm_html_put(to, "ctl generations</code>, <code>ctl maps</code>, <code>ctl limit list</code>, "
+		"<code>ctl store list</code>, <code>ctl metrics");
 	if (q->name[0] != '\0') {
 		mm_html_put(to, q->is_store ? "</code>, <code>ctl store stat " : "</code>, <code>ctl limit top ");
 		mm_html_shell(to, q->name);
@@ -360,6 +392,7 @@ const char *mm_screen_state_json(struct mm_screen *s)
 	mm_screen_member(s, "status", mm_inquiry_get(s->source, MM_INQUIRY_STATUS), true);
 	mm_screen_member(s, "generations", mm_inquiry_get(s->source, MM_INQUIRY_GENERATIONS), false);
 	mm_screen_member(s, "maps", mm_inquiry_get(s->source, MM_INQUIRY_MAPS), false);
+	mm_screen_member(s, "limits", mm_inquiry_get(s->source, MM_INQUIRY_LIMITS), false);
 	mm_screen_member(s, "stores", mm_inquiry_get(s->source, MM_INQUIRY_STORES), false);
 	mm_html_put(s->out, "}\n");
 	return "application/json";

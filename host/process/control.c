@@ -56,7 +56,7 @@ static const struct { enum mm_request request; const char *argument; bool is_who
 	{ MM_REQUEST_metrics, NULL, true }, { MM_REQUEST_history, NULL, true },
 	{ MM_REQUEST_profile, MM_PROFILE_LOOK, true },
 	{ MM_REQUEST_store, "list", true }, { MM_REQUEST_store, "stat\t", false },
-	{ MM_REQUEST_limit, "show\t", false }, { MM_REQUEST_limit, "top\t", false },
+	{ MM_REQUEST_limit, "list", true }, { MM_REQUEST_limit, "show\t", false }, { MM_REQUEST_limit, "top\t", false },
 	{ MM_REQUEST_shadow, "show\t", false }, { MM_REQUEST_shadow, "explain\t", false },
 };
 

@@ -28,7 +28,7 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 	X(metrics,     NULL,      NOTES,   "the page that a Prometheus reads (metrics)") \
 	X(store,       "WORDS",   ITEMS,   "list, or stat|get|delete|dump|clear STORE [KEY]: what is in stores, or " \
 		"remove it") \
-	X(limit,       "WORDS",   ITEMS,   "show|top|reset LIMIT [KEY]: the buckets of a limit, or fill one") \
+	X(limit,       "WORDS",   ITEMS,   "list, or show|top|reset LIMIT [KEY]: the buckets of limits, or fill one") \
 	X(events,      NULL,      ITEMS,   "a line for each sink of events: how many wait, since when, sent, dropped") \
 	X(history,     NULL,      NOTES,   "the last messages: who, when, the verdict and who decided") \
 	X(trace,       "WHICH",   NOTES,   "watch sessions live: packets, handlers, waits, edits, verdicts, log") \

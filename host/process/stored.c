@@ -16,6 +16,7 @@
 #define ROWS_MAX    1000u       /* of one answer; the client may ask for the rest */
 #define TOP_ROWS    20u
 #define STORES_MAX  100u        /* of a list */
+#define LIMITS_MAX  100u        /* of a list, for each milter */
 #define REMOVE_EACH 1000u       /* records that are removed with the lock held */
 #define WORDS_MAX   4
 
@@ -264,6 +265,90 @@ static void limit_top(struct request *r)
 	list_buckets(r, TOP_ROWS, false);
 }
 
+/* What `ctl limit list` says of one limit: its buckets that are not full, of which those crossed have refused. */
+struct listed_limit {
+	char          name[MM_BUCKET_KEY_MAX + 1];
+	unsigned long keys, crossed;
+	bool          is_of_hosts;      /* they are what this host has let pass */
+};
+
+struct limits {
+	struct listed_limit *items;     /* owned: LIMITS_MAX */
+	unsigned             count;
+	bool                 has_more;
+};
+
+static struct listed_limit *limit_named(struct limits *l, struct mm_text name)
+{
+	for (unsigned i = 0; i < l->count; i++)
+		if (strlen(l->items[i].name) == name.size && memcmp(l->items[i].name, name.bytes, name.size) == 0)
+			return &l->items[i];
+	l->has_more = l->has_more || l->count == LIMITS_MAX;
+	if (l->count == LIMITS_MAX)
+		return NULL;
+	struct listed_limit *found = &l->items[l->count++];
+	*found = (struct listed_limit){ .keys = 0 };
+	memcpy(found->name, name.bytes, name.size);
+	return found;
+}
+
+/* key: LIMIT:KEY, or LIMIT/own:KEY of several hosts */
+static void note_limit(void *self, struct mm_text key, double full_at, bool crossed)
+{
+	(void)full_at;
+	const char *colon = memchr(key.bytes, ':', key.size);
+	struct mm_text name = { key.bytes, colon != NULL ? (size_t)(colon - key.bytes) : key.size };
+	const char *slash = memchr(name.bytes, '/', name.size);
+	name.size = slash != NULL ? (size_t)(slash - name.bytes) : name.size;
+	struct listed_limit *limit = limit_named(self, name);
+	if (limit == NULL)
+		return;
+	limit->keys++;
+	limit->crossed += crossed;
+	limit->is_of_hosts = limit->is_of_hosts || slash != NULL;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct listed_limit *)a)->name, ((const struct listed_limit *)b)->name);
+}
+
+static void say_limits(struct request *r, const char *milter, struct limits *l)
+{
+	bool is_first = strcmp(milter, mm_host_milter_name(r->host)) == 0;
+	qsort(l->items, l->count, sizeof *l->items, by_name);
+	for (unsigned i = 0; i < l->count; i++)
+		mm_control_client_say(r->client, "limit=%s%s%s shared=%s keys=%lu crossed=%lu", is_first ? "" : milter,
+			is_first ? "" : "+", l->items[i].name, l->items[i].is_of_hosts ? "hosts" : "host",
+			l->items[i].keys, l->items[i].crossed);
+	if (l->has_more)
+		mm_control_client_say(r->client, "more than %u limits of milter %s: the others are not listed",
+			LIMITS_MAX, milter);
+}
+
+static void list_limits(void *self, const char *milter)
+{
+	struct request *r = self;
+	struct mm_fault why = { .text = "out of memory" };
+	struct limits l = { .items = calloc(LIMITS_MAX, sizeof *l.items) };
+	struct mm_buckets *buckets = l.items != NULL ? mm_host_open_buckets(r->host, milter, &why) : NULL;
+	if (buckets == NULL)
+		mm_control_client_say(r->client, "the limits of milter %s: %s", milter, why.text);
+	else if (!mm_buckets_each(buckets, (struct mm_text){ "", 0 }, r->now, note_limit, &l))
+		mm_control_client_say(r->client, "the limits of milter %s: another process holds them and does not run",
+			milter);
+	else
+		say_limits(r, milter, &l);
+	mm_buckets_close(buckets);
+	free(l.items);
+}
+
+static void limit_list(struct request *r)
+{
+	mm_host_each_buckets(r->host, list_limits, r);
+	end(r, EX_OK, NULL);
+}
+
 static void note_any(void *self, struct mm_text key, double full_at, bool crossed)
 {
 	(void)key, (void)full_at, (void)crossed;
@@ -305,6 +390,7 @@ static const struct verb store_verbs[] = {
 };
 
 static const struct verb limit_verbs[] = {
+	{ "list",   "",               0, 0, limit_list },
 	{ "show",   "LIMIT [PREFIX]", 1, 2, limit_show },
 	{ "top",    "LIMIT",          1, 1, limit_top },
 	{ "reset",  "LIMIT KEY",      2, 2, limit_reset },

@@ -73,21 +73,39 @@ struct mm_store *mm_stores_open_made(const char *identity, const char *file, str
 	return mm_store_open(directory, file, &any, why);
 }
 
+static int is_table(const struct dirent *entry)
+{
+	const char *end = strrchr(entry->d_name, '.');
+	return end != NULL && (strcmp(end, ".mdb") == 0 || strcmp(end, ".buckets") == 0);
+}
+
+/* Calls each for the names of the tables in memory that end so, in order and without that end. */
+static void each_made(const char *identity, const char *suffix, void (*each)(void *self, const char *name), void *self)
+{
+	char directory[128];
+	struct dirent **list;
+	memory_of(identity, directory, sizeof directory);
+	int count = scandir(directory, &list, is_table, alphasort);
+	for (int i = 0; i < count; i++) {
+		char *end = strrchr(list[i]->d_name, '.');
+		if (strcmp(end, suffix) == 0) {
+			*end = '\0';
+			each(self, list[i]->d_name);
+		}
+		free(list[i]);
+	}
+	if (count >= 0)
+		free(list);
+}
+
 void mm_stores_each_made(const char *identity, void (*each)(void *self, const char *file), void *self)
 {
-	char directory[128], file[2 * MM_STORE_NAME_MAX + 8];
-	memory_of(identity, directory, sizeof directory);
-	DIR *list = opendir(directory);
-	if (list == NULL)
-		return;
-	for (struct dirent *entry; (entry = readdir(list)) != NULL;) {
-		size_t size = strlen(entry->d_name);
-		if (size <= 4 || size >= sizeof file || strcmp(entry->d_name + size - 4, ".mdb") != 0)
-			continue;
-		snprintf(file, sizeof file, "%.*s", (int)(size - 4), entry->d_name);
-		each(self, file);
-	}
-	closedir(list);
+	each_made(identity, ".mdb", each, self);
+}
+
+void mm_stores_each_made_buckets(const char *identity, void (*each)(void *self, const char *milter), void *self)
+{
+	each_made(identity, ".buckets", each, self);
 }
 
 static void remove_directory(const char *path)

@@ -32,6 +32,8 @@ struct mm_store *mm_stores_open_made(const char *identity, const char *file, str
 struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char *milter, struct mm_fault *why);
 /* Calls each for the file names, MILTER+NAME, of the stores in memory that have been made. */
 void mm_stores_each_made(const char *identity, void (*each)(void *self, const char *file), void *self);
+/* The same for the milters whose limits have buckets. */
+void mm_stores_each_made_buckets(const char *identity, void (*each)(void *self, const char *milter), void *self);
 /* Removes the tables in memory of an identity that nobody uses any more. */
 void mm_stores_remove(const char *identity);
 

@@ -30,7 +30,8 @@ function on_eom(ctx)
   if ctx.sender:find "spam" then return ctx:reject(554, "5.7.1", "spam <b>is</b> not wanted") end
   if ctx.sender:find "later" then return ctx:tempfail("come back") end
 end
-require("moonmilter.store").open("seen"):set("a", 1)]],
+require("moonmilter.store").open("seen"):set("a", 1)
+require("moonmilter.limit").new { name = "sent.a", rate = "9/h" }:take "ann"]],
 }
 
 --- options: workers, arguments (of the host), page (arguments of the page), unix (the page listens on a unix socket),

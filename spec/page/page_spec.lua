@@ -51,7 +51,8 @@ describe("moonmilter page", function()
       ["/messages"] = { "a subject", "no such box here", "QSEEN", "moonmilter ctl history" },
       ["/message?id=QSEEN"] = { "20-second.lua", "on_eom", "X-Seen", "looked at", "moonmilter ctl explain QSEEN" },
       ["/scripts"] = { "10-first.lua", "20-second.lua", "on_rcpt", "moonmilter profile" },
-      ["/state"] = { "Generations", "Maps", "Worker deaths", "ctl maps", "Stores", ">seen<" },
+      ["/state"] = { "Generations", "Maps", "Worker deaths", "ctl maps", "Stores", ">seen<",
+        "Limits in use", ">sent.a</a>", "/state?limit=sent.a" },
     } do
       local status, text, headers = p:get(path)
       assert.equal(200, status, path)
@@ -105,6 +106,7 @@ describe("moonmilter page", function()
       assert.same(still(cjson.decode((p.host:ctl("generations", "--json")))), still(mine.generations))
       assert.same(cjson.decode((p.host:ctl("maps", "--json"))), mine.maps)
       assert.same(cjson.decode((p.host:ctl("store", "list", "--json"))), mine.stores)
+      assert.same(cjson.decode((p.host:ctl("limit", "list", "--json"))), mine.limits)
     end
     local ok, why
     host.wait_until(15, function() -- what the page shows may be a second old

@@ -1,4 +1,5 @@
 -- ctl store and ctl limit, in one process and with workers.
+local cjson = require "cjson"
 local host = require "spec.support.host"
 
 local SCRIPT = [[
@@ -38,6 +39,8 @@ for _, workers in ipairs { 0, 2 } do
       assert.matches("store=once keys=1 ", text)
       assert.equal(0, status)
       assert.equal(64, select(2, ctl("store", "list", "known")))
+      local rows = cjson.decode((ctl("store", "list", "--json"))).store
+      assert.same({ "known", 4, 4096 }, { rows[1].store, rows[1].keys, rows[1].bytes })
     end)
 
     it("shows what is in a store", function()
@@ -62,6 +65,19 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(69, select(2, ctl("store", "delete", "known", "number")))
       assert.equal(0, select(2, ctl("store", "clear", "known")))
       assert.matches("^keys=0 ", (ctl("store", "stat", "known")))
+    end)
+
+    it("lists the limits", function()
+      local text, status = ctl("limit", "list")
+      local keys, crossed = text:match("^limit=account shared=host keys=(%d+) crossed=(%d+)\n"
+        .. "limit=shared shared=hosts keys=1 crossed=0$")
+      assert.equal(0, status)
+      assert.is_true(tonumber(keys) >= 28, text) -- 28 users have taken something
+      assert.equal("2", crossed) -- and two of them too much
+      local rows = cjson.decode((ctl("limit", "list", "--json"))).limit
+      assert.same({ { limit = "account", shared = "host", keys = tonumber(keys), crossed = 2 },
+        { limit = "shared", shared = "hosts", keys = 1, crossed = 0 } }, rows)
+      assert.equal(64, select(2, ctl("limit", "list", "account")))
     end)
 
     it("shows the buckets of a limit, and fills one", function()
