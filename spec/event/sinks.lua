@@ -119,8 +119,9 @@ function sinks.read(...)
   return count, doubles, found
 end
 
+-- The web server may be writing the last line just now.
 function Run:taken()
-  return sinks.read(process.read_file(self.directory .. "/taken") or "")
+  return sinks.read((process.read_file(self.directory .. "/taken") or ""):match "^.*\n" or "")
 end
 
 --- Waits until so many different events have reached the web server.
