@@ -28,16 +28,19 @@ local function line_of_spec()
   return ""
 end
 
---- Calls condition() until it returns true or anything else that is not nil or false, at most so many seconds.
+--- Calls condition() until it returns true or anything else that is not nil or false, at most so many seconds. A
+--- machine that stands still for a while, or whose clock is set, takes no time from what is waited for: so it is called
+--- ten times a second at least, or fifty times.
 ---@param seconds number
 ---@param condition fun(): any
 ---@return any value  nil: it never did
 function process.try_until(seconds, condition)
-  local limit = socket.gettime() + seconds
+  local limit, calls = socket.gettime() + seconds, math.min(10 * seconds, 50)
   while true do
     local value = condition()
     if value then return value end
-    if socket.gettime() >= limit then return nil end
+    calls = calls - 1
+    if calls <= 0 and socket.gettime() >= limit then return nil end
     socket.sleep(0.01)
   end
 end
