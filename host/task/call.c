@@ -314,7 +314,8 @@ enum mm_run mm_call_walk(struct mm_task *t, int called, void (*push)(lua_State *
 	bool (*further)(void *, struct mm_walked *), void *self, struct mm_fault *why)
 {
 	struct mm_pushing p = { .push = push, .self = self, .further = further };
-	const struct mm_generation *g = t->generation;
+	struct mm_generation *g = t->generation;
+	g->walked.called = called;
 	int walk = g->walk_misses < MISSES_MAX ? g->walk : g->walk_plainly;
 	return call(t, (int[]){ walk, called, t->session->ctx }, 3, &p, why);
 }

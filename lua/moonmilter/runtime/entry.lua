@@ -29,27 +29,31 @@ end
 ---@return function walk            (called, ctx)
 ---@return function walk_plainly    the same by a C function in place of ffi
 function entry.walk_by(push, push_further, further, generation, next_call, handlers)
-  further = ffi.cast("int (*)(void *)", further)
-  generation = ffi.cast("void *", generation)
-  next_call = ffi.cast("const struct { const char *first, *second; int32_t first_size, second_size, called; } *",
+  -- locals that are never assigned again: LuaJIT compiles them as constants
+  local ask = ffi.cast("int (*)(void *)", further)
+  local asked = ffi.cast("void *", generation)
+  local walked = ffi.cast("const struct { const char *first, *second; int32_t first_size, second_size, called; } *",
     next_call)
   local text = ffi.string
-  further(generation) -- from here it is interpreted: call.c notes what that looks like
+  ask(asked) -- from here it is interpreted: call.c notes what that looks like
+
+  local function stop() end
+  jit.off(stop) -- so that no recorded walk ends here: LuaJIT would compile the last field of a header, and no loop
 
   local function loop(called, ctx, first, second)
-    local ref
+    local ref = walked.called
     repeat
       local verdict, more = called(ctx, first, second)
       if more ~= nil then return verdict, more end
       if verdict ~= nil then return verdict end
-      if further(generation) == 0 then return end
-      if next_call.called ~= ref then
-        ref = next_call.called
+      if ask(asked) == 0 then return stop() end
+      if walked.called ~= ref then
+        ref = walked.called
         called = handlers[ref]
       end
       first, second = nil, nil
-      if next_call.first_size >= 0 then first = text(next_call.first, next_call.first_size) end
-      if next_call.second_size >= 0 then second = text(next_call.second, next_call.second_size) end
+      if walked.first_size >= 0 then first = text(walked.first, walked.first_size) end
+      if walked.second_size >= 0 then second = text(walked.second, walked.second_size) end
     until false
   end
 
