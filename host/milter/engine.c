@@ -45,6 +45,7 @@ struct mm_handling {
 	uint32_t                 result_edits;
 	enum mm_mta_kind         result_mta;    /* of the MTA that got them */
 	char                     answered_by[sizeof ((struct mm_verdict *)0)->decided_by];      /* the last answer */
+	bool                     may_go_further;        /* mm_engine_further() during the event that runs */
 	double                   waiting_since; /* mm_clock_now() */
 	uint64_t                 turn_ends;     /* when *shared->busy is more */
 	uint32_t                 turn_left;     /* packets that this turn may still handle */
@@ -609,6 +610,7 @@ static void fail(struct mm_engine *e)
 	e->has_noted = false;
 	e->ended_by = MM_END_protocol;
 	e->todo_count = 0;
+	e->now->may_go_further = false;
 	mm_frame_done(&e->now->frame);
 	if (e->session.message != NULL)
 		push(e, e->has_last_answer ? MM_STAGE_done : MM_STAGE_abort);
@@ -744,6 +746,18 @@ static void end_wait(struct mm_engine *e)
 		e->session.message->waited += e->shared->waited;
 }
 
+/* After a field whose verdict is continue, and with nothing special at hand, there is nothing to be done but to take
+ * the next one. Whether somebody watches the session was decided with the packet before it. None of this changes before
+ * the event is over. */
+static bool may_go_further(const struct mm_engine *e, enum mm_stage stage)
+{
+	return stage == MM_STAGE_header && e->now->command.row->letter == SMFIC_HEADER && e->todo_count == 1
+		&& e->now->why != NULL && e->now->why->class == MM_FAULT_NONE && !e->is_ending
+		&& e->session.message != NULL && e->session.grants.quiet & MM_STAGE_BIT(header)
+		&& e->now->held.kind == MM_VERDICT_continue && e->shortage == 0 && !e->has_mail_macros
+		&& (e->shared->observer == NULL || e->session.traced == 0);
+}
+
 static void run_event(struct mm_engine *e)
 {
 	enum mm_stage stage = (enum mm_stage)e->todo[0];
@@ -761,7 +775,10 @@ static void run_event(struct mm_engine *e)
 		take_held(e, stage, &v);
 	} else if (!is_poison(e, stage, &v)) {
 		e->is_waiting = true;
-		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {
+		e->now->may_go_further = may_go_further(e, stage);
+		enum mm_outcome outcome = e->runtime.ops->event(e->runtime_session, &event, &v);
+		e->now->may_go_further = false;
+		if (outcome == MM_WAITING) {
 			e->now->waiting_since = mm_clock_now();
 			return;
 		}
@@ -1059,7 +1076,7 @@ static bool end_lines_with_lf(struct mm_engine *e)
 	struct mm_buffer *b = &e->now->folded;
 	if (memchr(value->bytes, '\r', value->size) == NULL)   /* memmem takes ten times as long */
 		return true;
-	if (memmem(value->bytes, value->size, "\r\n", 2) == NULL || mm_session_mta(&e->session) != MM_MTA_UNKNOWN)
+	if (memmem(value->bytes, value->size, "\r\n", 2) == NULL)
 		return true;
 	note(e, NOTE_FOLDS, "header: lines that end in CRLF: taken for LF");
 	mm_buffer_clear(b);
@@ -1077,15 +1094,16 @@ static bool decode(struct mm_engine *e, const struct mm_packet *packet, struct m
 {
 	if (!mm_command_decode(packet, e->session.grants.steps, &e->now->command, why))
 		return false;
-	return e->now->command.row->letter != SMFIC_HEADER || end_lines_with_lf(e) || out_of_memory(why);
+	return e->now->command.row->letter != SMFIC_HEADER || mm_session_mta(&e->session) != MM_MTA_UNKNOWN
+		|| end_lines_with_lf(e) || out_of_memory(why);
 }
 
-/* As decode(), of a field that comes after another. */
-static bool decode_further(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
+/* As decode(), of a field that comes after another, so that the MTA is known already if it can be. */
+static inline bool decode_further(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
 	if (!mm_command_decode_field(packet, e->session.grants.steps, &e->now->command, why))
 		return false;
-	return end_lines_with_lf(e) || out_of_memory(why);
+	return e->session.mta != MM_MTA_UNKNOWN || end_lines_with_lf(e) || out_of_memory(why);
 }
 
 /* Decodes the current packet again after its bytes have moved: its facts are already stored. */
@@ -1190,17 +1208,13 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 
 /* ---- further fields without leaving the runtime ---- */
 
-/* After a field whose verdict is continue, and with nothing special at hand, there is nothing to be done but to take
- * the next one. Whether somebody watches the session was decided with the packet before it. */
+/* Is it still this session's turn, and has no worker died meanwhile? */
 static bool can_go_further(const struct mm_engine *e)
 {
-	return e->now->why != NULL && e->now->why->class == MM_FAULT_NONE && e->is_waiting && !e->is_ending
-		&& e->todo_count == 1 && e->todo[0] == MM_STAGE_header && e->now->command.row->letter == SMFIC_HEADER
-		&& e->session.message != NULL && e->session.grants.quiet & MM_STAGE_BIT(header)
-		&& e->now->held.kind == MM_VERDICT_continue && e->shortage == 0 && !e->is_refused && !e->has_mail_macros
-		&& e->now->turn_left >= 2 && (e->now->turn_ends == 0 || *e->shared->busy <= e->now->turn_ends)
-		&& (e->session.seed == 0 || !mm_poison_is_any(e->shared->poison))
-		&& (e->shared->observer == NULL || e->session.traced == 0);
+	const struct mm_handling *h = e->now;
+	return h != NULL && h->may_go_further && !e->is_ending && h->turn_left >= 2
+		&& (h->turn_ends == 0 || *e->shared->busy <= h->turn_ends)
+		&& (e->session.seed == 0 || !mm_poison_is_any(e->shared->poison));
 }
 
 /* Macros of a field, which nobody keeps (macro.h), of good form. */
@@ -1212,38 +1226,39 @@ static bool are_field_macros(const struct mm_packet *p)
 
 /* The next packet when it is a field. Postfix sends macros before each: they are passed over. False: something else
  * comes next, and nothing has changed. */
-static bool next_field(struct mm_engine *e, struct mm_packet *packet)
+static inline bool next_field(struct mm_handling *h, struct mm_packet *packet)
 {
-	size_t at = e->now->frame.at + e->now->frame.packet_size;
+	size_t at = h->frame.at + h->frame.packet_size;
 	unsigned count = 1;
-	if (!mm_frame_peek(&e->now->frame, at, packet))
+	if (!mm_frame_peek(&h->frame, at, packet))
 		return false;
 	if (are_field_macros(packet)) {
 		at += MM_FRAME_HEAD + packet->size;
 		count++;
-		if (!mm_frame_peek(&e->now->frame, at, packet))
+		if (!mm_frame_peek(&h->frame, at, packet))
 			return false;
 	}
 	if (packet->letter != SMFIC_HEADER)
 		return false;
-	e->now->turn_left -= count;
-	mm_frame_skip_to(&e->now->frame, at, packet);
+	h->turn_left -= count;
+	mm_frame_skip_to(&h->frame, at, packet);
 	return true;
 }
 
 bool mm_engine_further(struct mm_engine *e, const void *runtime_session)
 {
 	struct mm_packet packet;
-	if (e->runtime_session != runtime_session || !can_go_further(e) || !next_field(e, &packet))
+	struct mm_handling *h = e->now;
+	if (e->runtime_session != runtime_session || !can_go_further(e) || !next_field(h, &packet))
 		return false;
-	e->now->answered_by[0] = '\0';
-	if (!decode_further(e, &packet, e->now->why) || !note_header(e, e->now->why)) {
+	h->answered_by[0] = '\0';
+	if (!decode_further(e, &packet, h->why) || !note_header(e, h->why)) {
 		fail(e);
 		e->has_left = true;
 		return false;
 	}
 	if (e->session.seed != 0) {
-		mm_digest_note(&e->session, &e->now->command);
+		mm_digest_note(&e->session, &h->command);
 		show_event(e, mm_digest_of_event(&e->session, MM_STAGE_header));
 	}
 	return true;

@@ -100,11 +100,13 @@ static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool wait
 	struct mm_profile *p = t->generation->settings.profile;
 	if (ended < began)              /* another processor's counter */
 		ended = began;
+	if (t->session != NULL && t->session->facts->message != NULL)
+		t->session->facts->message->busy += ended - began;
+	if (!waits && t->began_at == 0 && cpu == 0 && mm_profile_ran_shortly(p, row, ended - began))
+		return;
 	mm_profile_ran(p, row, ended - began);
 	if (mm_profile_is_longest(p, ended - began))
 		note_longest(t, p, row, ended - began);
-	if (t->session != NULL && t->session->facts->message != NULL)
-		t->session->facts->message->busy += ended - began;
 	if (cpu != 0)
 		mm_profile_measured(p, row, ended - began, mm_clock_cpu() - cpu);
 	if (waits || t->began_at != 0)
@@ -158,13 +160,14 @@ static struct slice begin_slice(struct mm_profile_row *row)
 	return (struct slice){ row, row != NULL && row->measures > 0 ? mm_clock_cpu() : 0, mm_clock_ticks() };
 }
 
-static void tell_slice(struct mm_task *t, const struct slice *s, bool waits, uint64_t ended)
+static inline void tell_slice(struct mm_task *t, const struct slice *s, bool waits, uint64_t ended)
 {
+	const struct mm_session *facts = t->session != NULL ? t->session->facts : NULL;
 	if (s->row != NULL)
 		count_slice(t, s->row, waits, s->cpu, s->began, ended);
-	if (t->session != NULL && t->session->facts->story != NULL)
+	if (facts != NULL && facts->story != NULL)
 		mm_told_slice(t, s->began, ended);
-	if (t->session != NULL && t->session->facts->traced != 0)
+	if (facts != NULL && facts->traced != 0)
 		mm_told_traced_slice(t, s->began, ended, waits);
 }
 
@@ -242,11 +245,12 @@ static bool goes_further(struct mm_generation *g)
 		return false;
 	tell_slice(t, &p->slice, false, mm_clock_ticks());
 	p->is_told = true;
+	unsigned script_at = t->session->script_at;
 	if (!may_walk_on(t) || !p->further(p->self, &g->walked))
 		return false;
 	mm_budget_again(t);
 	p->is_told = false;
-	p->slice = begin_slice(row_of(t));
+	p->slice = begin_slice(t->session->script_at == script_at ? p->slice.row : row_of(t));
 	return true;
 }
 

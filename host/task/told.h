@@ -15,7 +15,8 @@ void mm_told_new_event(struct mm_script_session *, bool is_handled);
 /* In the header, as mm_told_slice(), because most events and slices are a further one of the last kind. */
 static inline void mm_told_event(struct mm_script_session *ss, bool is_handled)
 {
-	if (ss->facts->story == NULL || !mm_story_joins(ss->facts->story, ss->event.stage))
+	struct mm_story *s = ss->facts->story;
+	if (s != NULL ? !mm_story_joins(s, ss->event.stage) : ss->generation->settings.desk != NULL)
 		mm_told_new_event(ss, is_handled);
 }
 /* The client has gone: drops what was not told. */
