@@ -1,6 +1,7 @@
 local databases = require "spec.map.databases"
 local inside = require "spec.map.inside"
 local process = require "spec.support.process"
+local server_faults = require "spec.map.server_faults"
 
 local db
 
@@ -270,71 +271,32 @@ member: cn=loop,ou=groups,dc=example
   end)
 
   it("never gives another's answer: 1,000 at once, some cancelled", function()
-    assert.equal("0 wrong, 0 failed, true", run [[
-      local m = open({ query_filter = "(uid=%s)" }, { pool_size = 8, timeout = 20 })
-      local wrong, failed, right = 0, 0, 0
-      local tasks = {}
-      for i = 1, 990 do
-        tasks[i] = milter.spawn(function()
-          local n = i % 500 + 1
-          local value, text = m:get("key" .. n)
-          if text then failed = failed + 1 elseif value ~= "value" .. n then wrong = wrong + 1 else right = right + 1 end
-        end)
-      end
-      for round = 1, 250 do
-        if round % 5 == 0 then milter.sleep(0.002) end
-        tasks[(round * 383) % 990 + 1]:cancel()
-      end
-      for i = 1, 990 do tasks[i]:wait() end
-      return ("%d wrong, %d failed, %s"):format(wrong, failed, tostring(right >= 740))
-    ]])
+    assert.equal("0 wrong, 0 failed, true", run(server_faults.crowd([[{ query_filter = "(uid=%s)" }]], 500)))
   end)
 
   describe("a server", function()
-    local steps = {
-      get = [[
-        kept = kept or open({ query_filter = "(uid=%s)" }, { timeout = 0.4, pool_size = 2 })
-        local began = milter.now()
-        local value, text, code = kept:get "ann"
-        return show(value or code, milter.now() - began < 0.2)
-      ]],
-      again = [[
-        for _ = 1, 100 do
-          local value = kept:get "ann"
-          if value then return value end
-          milter.sleep(0.1)
-        end
-        return show(kept:get "ann")
-      ]],
-      waiting = [[
-        slow = slow or open({ query_filter = "(uid=%s)" }, { timeout = 3, pool_size = 2 })
-        return show(slow:get "ann")
-      ]],
-    }
+    local steps = server_faults.steps { parameters = [[{ query_filter = "(uid=%s)" }]], key = "ann" }
 
     it("that stands still gives time-outs, then down at once, and is used again when it goes on", function()
       local mta = start(steps)
       finally(function() db:go_on() mta:close() end)
-      assert.equal("OK|true", mta:step "get")
-      db:stop()
-      local codes = {}
-      for i = 1, 5 do codes[i] = mta:step "get" end
-      assert.matches("^timeout|false timeout|false .*down|true down|true$", table.concat(codes, " "))
-      db:go_on()
-      assert.equal("OK", mta:step "again")
+      server_faults.stand_still(mta, db, "OK")
     end)
 
-    it("that is killed is down at once, also during a search, and is used again when it is back", function()
+    it("that is killed is down at once, and is used again when it is back", function()
       local mta = start(steps)
       finally(function() mta:close() end)
-      assert.equal("OK|true", mta:step "get")
-      assert.equal("OK", mta:step "waiting")
+      server_faults.kill(mta, db, "OK")
+    end)
+
+    it("that is killed during a search is down, and is used again when it is back", function()
+      local mta = start(steps)
+      finally(function() mta:close() end)
+      assert.equal("OK", mta:step "slow")
       db:stop()
       os.execute(("sh -c '(sleep 0.3; kill -9 %d) &'"):format(db.child:pid()))
-      assert.matches("^nil|.*|down$", mta:step "waiting")
+      assert.matches("^nil|.*|down$", mta:step "slow")
       db.child:stop(true)
-      assert.equal("down|true", mta:step "get")
-      assert.equal("down|true", mta:step "get")
       db:start()
       assert.equal("OK", mta:step "again")
     end)

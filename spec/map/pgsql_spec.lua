@@ -1,6 +1,7 @@
 local databases = require "spec.map.databases"
 local inside = require "spec.map.inside"
 local process = require "spec.support.process"
+local server_faults = require "spec.map.server_faults"
 
 local db
 
@@ -344,79 +345,26 @@ query = SELECT 'a:' || value, 'b:' || value
     end)
 
     it("never has another's answer: 1,000 at once, some cancelled, some late", function()
-      assert.equal("0 wrong, 0 failed, 250 cancelled, true", run [[
-        local m = open({ query = "SELECT value FROM many WHERE name = '%s' AND pg_sleep(random() / 500) IS NOT NULL" },
-          { pool_size = 8, timeout = 20 })
-        local wrong, failed, cancelled, right = 0, 0, 0, 0
-        local tasks = {}
-        for i = 1, 990 do
-          tasks[i] = milter.spawn(function()
-            local value, text = m:get("key" .. i)
-            if text then failed = failed + 1 elseif value ~= "value" .. i then wrong = wrong + 1 else right = right + 1 end
-          end)
-        end
-        for round = 1, 250 do
-          if round % 5 == 0 then milter.sleep(0.004) end
-          local i = (round * 383) % 990 + 1 -- also of those that have an answer by then
-          if not tasks[i].counted then tasks[i]:cancel() cancelled = cancelled + 1 end
-        end
-        for i = 1, 990 do tasks[i]:wait() end
-        return ("%d wrong, %d failed, %d cancelled, %s"):format(wrong, failed, cancelled, tostring(right >= 740))
-      ]])
+      assert.equal("0 wrong, 0 failed, true", run(server_faults.crowd(
+        [[{ query = "SELECT value FROM many WHERE name = '%s' AND pg_sleep(random() / 500) IS NOT NULL" }]], 990)))
     end)
   end)
 
   describe("a server", function()
-    local steps = {
-      get = [[
-        kept = kept or open({ query = "SELECT '%s' || substr(pg_sleep(0)::text, 1, 0)" }, { timeout = 0.4, pool_size = 2 })
-        local began = milter.now()
-        local value, text, code = kept:get "x"
-        return show(value or code, milter.now() - began < 0.2)
-      ]],
-      again_slow = [[
-        for _ = 1, 100 do
-          local value = slow:get "x"
-          if value then return value end
-          milter.sleep(0.1)
-        end
-        return show(slow:get "x")
-      ]],
-      again = [[
-        for _ = 1, 100 do
-          local value = kept:get "x"
-          if value then return value end
-          milter.sleep(0.1)
-        end
-        return show(kept:get "x")
-      ]],
-      slow = [[
-        slow = slow or open({ query = "SELECT '%s' FROM pg_sleep(0.6)" }, { timeout = 5, pool_size = 2 })
-        return show(slow:get "x")
-      ]],
-    }
+    local steps = server_faults.steps { key = "x",
+      parameters = [[{ query = "SELECT '%s' || substr(pg_sleep(0)::text, 1, 0)" }]],
+      slow = [[{ query = "SELECT '%s' FROM pg_sleep(0.6)" }]] }
 
     it("that stands still gives time-outs, then down at once, and is used again when it goes on", function()
       local mta = start(steps)
       finally(function() db:go_on() mta:close() end)
-      assert.equal("x|true", mta:step "get")
-      db:stop()
-      local codes = {}
-      for i = 1, 5 do codes[i] = mta:step "get" end
-      assert.matches("^timeout|false timeout|false .*down|true down|true$", table.concat(codes, " "))
-      db:go_on()
-      assert.equal("x", mta:step "again")
+      server_faults.stand_still(mta, db, "x")
     end)
 
     it("that is killed is down at once, and is used again when it is back", function()
       local mta = start(steps)
       finally(function() mta:close() end)
-      assert.equal("x|true", mta:step "get")
-      db:kill()
-      assert.equal("down|true", mta:step "get")
-      assert.equal("down|true", mta:step "get")
-      db:start()
-      assert.equal("x", mta:step "again")
+      server_faults.kill(mta, db, "x")
     end)
 
     it("that is killed during a query is down; one that restarts answers after all or is down", function()
@@ -426,12 +374,12 @@ query = SELECT 'a:' || value, 'b:' || value
       assert.matches("^nil|.*|down$", mta:step "slow")
       db.child:stop(true)
       db:start()
-      assert.equal("x", mta:step "again_slow")
+      assert.equal("x", mta:step "again")
       os.execute(("sh -c '(sleep 0.2; kill -2 %d) &'"):format(db.child:pid()))
       assert.matches("^nil|.*|down$", mta:step "slow")
       db.child:stop(true)
       db:start()
-      assert.equal("x", mta:step "again_slow")
+      assert.equal("x", mta:step "again")
     end)
 
     it("never holds up the loop", function()
