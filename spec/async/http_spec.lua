@@ -211,8 +211,8 @@ describe("moonmilter.http", function()
       probe:cancel()
       return ("%.4f"):format(longest)
     ]])
-    -- below 5 ms on an idle machine
-    assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s")
+    -- below 5 ms on an idle machine; one that waits stands for 0.3 s
+    assert.is_true(longest < 0.2, "the loop stood for " .. longest .. " s")
   end)
 
   it("ends a request at once when the MTA goes", function()
