@@ -128,7 +128,7 @@ static int core_log(lua_State *L)
 	if (script.size > 0)
 		mm_log_text(&line, "script", script);
 	if (whose.work == MM_WHOSE_HANDLER)
-		mm_log_string(&line, "stage", mm_stage_name(whose.session->event.stage));
+		mm_log_string(&line, "stage", mm_stage_name(whose.session->stage));
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
 	mm_log_alike(&line, text, size);
 	mm_log_end(&line);

@@ -185,7 +185,7 @@ static int get_message(lua_State *L, struct mm_script_session *ss)
 	if (ss->facts->message == NULL)
 		return luaL_error(L, "ctx.message: no message is open at %s; keep what belongs to the connection in "
 			"ctx.session; ctx.in_message says whether a message is open", ss->has_event
-			? mm_stage_name(ss->event.stage) : "this point");
+			? mm_stage_name(ss->stage) : "this point");
 	return push_kept(L, ss, MM_KEPT_MESSAGE);
 }
 

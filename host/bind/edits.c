@@ -27,12 +27,12 @@ static struct mm_message *check_message(lua_State *L, struct mm_script_session *
 	ss->error_reason = MM_REASON_IS_WRONG_STAGE;
 	if (ss->facts->message == NULL)
 		luaL_error(L, "%s: no message is open at %s; edits can be asked for from on_mail to on_eom", name,
-			ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
-	if (ss->has_event && !(MM_STAGES_OF_MESSAGE & 1u << ss->event.stage)
-	    && ss->event.stage != MM_STAGE_unknown)
+			ss->has_event ? mm_stage_name(ss->stage) : "this point");
+	if (ss->has_event && !(MM_STAGES_OF_MESSAGE & 1u << ss->stage)
+	    && ss->stage != MM_STAGE_unknown)
 		luaL_error(L, "%s: %s at %s; edits can be asked for from on_mail to on_eom", name,
-			ss->event.stage == MM_STAGE_macros ? "not possible" : "the message is over",
-			mm_stage_name(ss->event.stage));
+			ss->stage == MM_STAGE_macros ? "not possible" : "the message is over",
+			mm_stage_name(ss->stage));
 	ss->error_reason = MM_REASON_IS_BAD_VALUE;      /* unless the call succeeds */
 	return ss->facts->message;
 }

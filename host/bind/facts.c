@@ -21,7 +21,7 @@ static int get_stage(lua_State *L, struct mm_script_session *ss)
 {
 	if (!ss->has_event)
 		return 0;
-	lua_pushstring(L, mm_stage_name(ss->event.stage));
+	lua_pushstring(L, mm_stage_name(ss->stage));
 	return 1;
 }
 
@@ -280,9 +280,9 @@ static int get_error_code(lua_State *L, struct mm_script_session *ss)
 /* Why the session or the message has ended. */
 static int get_reason(lua_State *L, struct mm_script_session *ss)
 {
-	if (!ss->has_event || ss->event.ended_by == MM_END_none)
+	if (!ss->has_event || ss->event->ended_by == MM_END_none)
 		return 0;
-	lua_pushstring(L, mm_end_name(ss->event.ended_by));
+	lua_pushstring(L, mm_end_name(ss->event->ended_by));
 	return 1;
 }
 

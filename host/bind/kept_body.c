@@ -8,7 +8,7 @@
 
 static void check_handler_task(lua_State *L, struct mm_script_session *ss)
 {
-	if (mm_task_current(L) != &ss->task || !ss->has_event)
+	if (mm_task_current(L) != ss->task || !ss->has_event)
 		luaL_error(L, "body: ask for it in the handler itself, not in a task it has started; pass the result "
 			"to the task");
 }
@@ -47,8 +47,8 @@ static int keep_body(lua_State *L)
 	struct mm_script_session *ss = mm_ctx_check(L, "body");
 	luaL_checktype(L, 2, LUA_TTABLE);
 	check_handler_task(L, ss);
-	const char *at = mm_stage_name(ss->event.stage);
-	if (ss->facts->message == NULL || ss->event.stage >= MM_STAGE_body) {
+	const char *at = mm_stage_name(ss->stage);
+	if (ss->facts->message == NULL || ss->stage >= MM_STAGE_body) {
 		lua_pushfstring(L, "too early or too late at %s; ask for it in on_mail, on_rcpt, on_data, on_header "
 			"or on_eoh", at);
 		return 1;

@@ -110,7 +110,7 @@ static struct mm_script_session *check(lua_State *L, const char *name)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, name);
 	if (ss->facts->message == NULL)
-		luaL_error(L, "%s: no message is open at %s", name, ss->has_event ? mm_stage_name(ss->event.stage)
+		luaL_error(L, "%s: no message is open at %s", name, ss->has_event ? mm_stage_name(ss->stage)
 			: "this point");
 	return ss;
 }
@@ -225,7 +225,7 @@ static struct mm_body_hashes *hashes_of(struct mm_script_session *ss)
 
 static bool body_has_begun(const struct mm_script_session *ss)
 {
-	return ss->facts->message->body_size > 0 || (ss->has_event && ss->event.stage >= MM_STAGE_body);
+	return ss->facts->message->body_size > 0 || (ss->has_event && ss->stage >= MM_STAGE_body);
 }
 
 /* ctx:_hash_body(canonical[, limit[, lines]]) -> number of the hash; or nil, text. Before the body begins; SHA-256.
@@ -268,7 +268,7 @@ static int body_hash(lua_State *L)
 {
 	struct mm_script_session *ss = check(L, "auth");
 	int want = (int)luaL_checkinteger(L, 2);
-	if (!ss->has_event || ss->event.stage != MM_STAGE_eom)
+	if (!ss->has_event || ss->stage != MM_STAGE_eom)
 		return mm_push_failure(L, "the body is complete in on_eom", "too_early");
 	if (ss->body_hashes == NULL)
 		return mm_push_failure(L, "the body was not hashed", "too_late");

@@ -25,7 +25,7 @@ static void set_number(lua_State *L, const char *key, double value)
 static const char *stage_of(const struct mm_script_session *ss)
 {
 	if (ss->has_event)
-		return mm_stage_name(ss->event.stage);
+		return mm_stage_name(ss->stage);
 	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
 }
 
@@ -50,7 +50,7 @@ static void push_session(lua_State *L, const struct mm_script_session *ss)
 	}
 	set_number(L, "messages", (double)s->message_count);
 	set_string(L, "stage", stage_of(ss));
-	set_string(L, "waits_for", ss->task.is_waiting ? ss->task.wait_name : NULL);
+	set_string(L, "waits_for", ss->task != NULL && ss->task->is_waiting ? ss->task->wait_name : NULL);
 	set_number(L, "age", mm_clock_now() - s->began_at);
 	set_number(L, "held", (double)s->account.held);
 }

@@ -22,7 +22,7 @@ static void note_place(lua_State *L, const struct mm_script_session *ss, struct 
 	lua_Debug where;
 	if (!lua_getstack(L, 1, &where) || !lua_getinfo(L, "Sl", &where) || where.currentline < 0) {
 		snprintf(v->decided_by, sizeof v->decided_by, "%.30s %s", ss->generation->scripts[ss->script_at].name,
-			mm_stage_handler(ss->event.stage));
+			mm_stage_handler(ss->stage));
 		return;
 	}
 	const char *slash = strrchr(where.short_src, '/');
@@ -37,7 +37,7 @@ static int leave_handler(lua_State *L, struct mm_script_session *ss)
 	ss->has_verdict = true;
 	ss->error_reason = MM_REASON_IS_NONE;
 	note_place(L, ss, ss->verdict);
-	mm_task_forget_wait(&ss->task);
+	mm_task_forget_wait(ss->task);
 	lua_settop(L, 0);
 	mm_vault_push(ss->generation, L, ss->generation->host_token);
 	return lua_isyieldable(L) ? lua_yield(L, 1) : lua_error(L);
@@ -48,14 +48,14 @@ static struct mm_script_session *check_verdict(lua_State *L, const char *name, e
 	struct mm_script_session *ss = mm_ctx_check(L, name);
 	struct mm_task *t = mm_task_current(L);
 	ss->error_reason = MM_REASON_IS_TOO_LATE;
-	if (t != &ss->task)
+	if (t != ss->task)
 		luaL_error(L, "%s: a verdict is given by the handler itself, not by a task it has started; let "
 			"the task return its finding and decide there", name);
 	if (t->is_cancelled)
 		luaL_error(L, "%s: too late, the handler has been cancelled (%s)", name, mm_cancel_name(t->why));
 	ss->error_reason = MM_REASON_IS_WRONG_STAGE;
-	if (!ss->has_event || !(mm_verdict_stages(kind) & 1u << ss->event.stage))
-		luaL_error(L, "%s: not possible at %s", name, ss->has_event ? mm_stage_name(ss->event.stage)
+	if (!ss->has_event || !(mm_verdict_stages(kind) & 1u << ss->stage))
+		luaL_error(L, "%s: not possible at %s", name, ss->has_event ? mm_stage_name(ss->stage)
 			: "this point");
 	if (ss->verdict == NULL && (ss->verdict = calloc(1, sizeof *ss->verdict)) == NULL)
 		luaL_error(L, "%s: out of memory", name);

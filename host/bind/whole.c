@@ -9,7 +9,7 @@ static const char *const part_names[] = { [MM_PART_HEADER] = "header", [MM_PART_
 
 static bool is_afterwards(const struct mm_script_session *ss)
 {
-	return ss->has_event && (MM_STAGES_AFTERWARDS & 1u << ss->event.stage) != 0;
+	return ss->has_event && (MM_STAGES_AFTERWARDS & 1u << ss->stage) != 0;
 }
 
 static void log_once(struct mm_script_session *ss, enum mm_part part, const char *name)
@@ -18,7 +18,7 @@ static void log_once(struct mm_script_session *ss, enum mm_part part, const char
 	const struct mm_generation *g = ss->generation;
 	enum mm_verdict_kind over = g->settings.over;
 	struct mm_log_line line;
-	struct mm_whose whose = mm_whose_of(g->current != NULL ? g->current : &ss->task);
+	struct mm_whose whose = g->current != NULL ? mm_whose_of(g->current) : mm_whose_of_session(ss);
 	if (ss->over_logged & 1u << part)
 		return;
 	ss->over_logged |= (uint8_t)(1u << part);

@@ -87,7 +87,7 @@ static void set_refused(lua_State *co, const struct mm_message *m)
 
 static int push_result(lua_State *co, const struct mm_script_session *ss)
 {
-	const struct mm_event *event = &ss->event;
+	const struct mm_event *event = ss->event;
 	const struct mm_message *m = ss->facts->message;
 	bool is_made = event->result_edits > 0;
 	lua_createtable(co, 0, 14);
@@ -125,10 +125,10 @@ static int push_end(lua_State *co, const struct mm_event *event, bool both)
 
 static int push_macros(lua_State *co, const struct mm_script_session *ss, bool both)
 {
-	lua_pushstring(co, mm_macro_set_name(ss->event.macros_at));
+	lua_pushstring(co, mm_macro_set_name(ss->event->macros_at));
 	if (!both)
 		return 1;
-	mm_push_macros(co, ss->generation, &ss->facts->macros, ss->event.macros_at);
+	mm_push_macros(co, ss->generation, &ss->facts->macros, ss->event->macros_at);
 	return 2;
 }
 
@@ -143,7 +143,7 @@ static int push_field(lua_State *co, const struct mm_command *c, bool both)
 
 int mm_arguments_push(lua_State *co, const struct mm_script_session *ss, unsigned seen)
 {
-	const struct mm_event *event = &ss->event;
+	const struct mm_event *event = ss->event;
 	const struct mm_command *c = event->command;
 	bool both = seen >= MM_ARGUMENTS_ALL;
 	if (seen < 2)

@@ -7,35 +7,30 @@
 double mm_deadline_seconds(const struct mm_script_session *ss)
 {
 	const struct mm_generation_settings *settings = &ss->generation->settings;
-	bool is_eom = ss->event.stage == MM_STAGE_eom
-		|| (ss->event.command != NULL && ss->event.command->row->letter == SMFIC_BODYEOB);
+	bool is_eom = ss->stage == MM_STAGE_eom
+		|| (ss->event->command != NULL && ss->event->command->row->letter == SMFIC_BODYEOB);
 	return is_eom ? settings->eom_deadline : settings->stage_deadline;
 }
 
-static void ensure_deadline(struct mm_script_session *ss)
+static struct mm_at_work *ensure_deadline(const struct mm_script_session *ss)
 {
-	if (ss->deadline_at == 0)
-		ss->deadline_at = mm_clock_now() + mm_deadline_seconds(ss);
+	struct mm_at_work *w = mm_work_of(ss);
+	if (w->deadline_at == 0)
+		w->deadline_at = mm_clock_now() + mm_deadline_seconds(ss);
+	return w;
 }
 
 void mm_deadline_arm(struct mm_script_session *ss)
 {
 	double now = mm_clock_now();
-	struct mm_timer *alarm = &ss->task.timers->alarm;       /* whoever waits has timers (mm_task_may_wait()) */
-	ensure_deadline(ss);
+	struct mm_timer *alarm = &ss->task->timers->alarm;      /* whoever waits has timers (mm_task_may_wait()) */
+	struct mm_at_work *w = ensure_deadline(ss);
 	if (alarm->fire == NULL)
 		mm_timer_init(alarm, ss->generation->settings.clock, ss->generation->alarm);
-	if (!mm_timer_is_running(alarm) || ss->progress_at <= now)
-		ss->progress_at = now + ss->generation->settings.progress_every;
-	double next = ss->progress_at < ss->deadline_at ? ss->progress_at : ss->deadline_at;
+	if (!mm_timer_is_running(alarm) || w->progress_at <= now)
+		w->progress_at = now + ss->generation->settings.progress_every;
+	double next = w->progress_at < w->deadline_at ? w->progress_at : w->deadline_at;
 	mm_timer_start(alarm, next - now);
-}
-
-void mm_deadline_disarm(struct mm_script_session *ss)
-{
-	ss->deadline_at = 0;
-	if (ss->task.timers != NULL)
-		mm_timer_stop(&ss->task.timers->alarm);
 }
 
 /* ctx.deadline, in milter.now() time */
@@ -43,8 +38,7 @@ static int get_deadline(lua_State *L, struct mm_script_session *ss)
 {
 	if (!ss->has_event)
 		return 0;
-	ensure_deadline(ss);
-	lua_pushnumber(L, ss->deadline_at - mm_clock_now() + mm_clock_wall());
+	lua_pushnumber(L, ensure_deadline(ss)->deadline_at - mm_clock_now() + mm_clock_wall());
 	return 1;
 }
 

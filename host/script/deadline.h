@@ -11,8 +11,6 @@
 double mm_deadline_seconds(const struct mm_script_session *);
 /* A handler waits: the alarm rings at the deadline or when progress is due, whichever comes first. */
 void mm_deadline_arm(struct mm_script_session *);
-/* The event is over, and so is its limit. */
-void mm_deadline_disarm(struct mm_script_session *);
 
 /* Adds ctx.deadline to the member table on top of the stack (bind/ctx.h). */
 void mm_deadline_bind(struct lua_State *);

@@ -3,7 +3,6 @@
 #include "base/text.h"
 #include "task/call.h"
 #include "task/told.h"
-#include "task/whose.h"
 
 #include <lua.h>
 
@@ -18,15 +17,15 @@ static void log_script_error(struct mm_script_session *ss, const char *text, enu
 {
 	struct mm_generation *g = ss->generation;
 	struct mm_log_line line;
-	struct mm_whose whose = mm_whose_of(&ss->task);
+	struct mm_whose whose = mm_whose_of_session(ss);
 	mm_census_add(g->settings.row->script_errors, 1);
-	mm_task_count_error(&ss->task);
+	mm_call_count_error(&whose);
 	mm_told_error(ss, text);
 	mm_log_begin(&line, g->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_whose_log(&whose, &line);
 	mm_log_string(&line, "script", whose.script->path);
 	mm_log_string(&line, "handler", mm_whose_handler(&whose));
-	if (mm_failure_has_verdict(ss->event.stage))
+	if (mm_failure_has_verdict(ss->stage))
 		mm_log_string(&line, "verdict", mm_verdict_name(verdict));
 	mm_log_string(&line, "error", text);
 	mm_log_alike(&line, whose.script->path, strlen(whose.script->path));
@@ -53,7 +52,7 @@ static bool ends_message(enum mm_stage stage, enum mm_verdict_kind kind)
 static void take_over(struct mm_script_session *ss, const char *by, struct mm_verdict *out)
 {
 	const struct mm_generation *g = ss->generation;
-	enum mm_stage stage = ss->event.stage;
+	enum mm_stage stage = ss->stage;
 	if (ss->facts->message != NULL) {
 		if (ends_message(stage, out->kind))
 			mm_edits_drop(ss->facts->message);
@@ -88,7 +87,7 @@ static void over_verdict(const struct mm_script_session *ss, enum mm_part part, 
 	};
 	struct mm_fault why;
 	bool is_temporary = ss->generation->settings.over == MM_VERDICT_tempfail
-		|| (part == MM_PART_RECIPIENTS && ss->event.stage == MM_STAGE_rcpt);
+		|| (part == MM_PART_RECIPIENTS && ss->stage == MM_STAGE_rcpt);
 	enum mm_verdict_kind kind = is_temporary ? MM_VERDICT_tempfail : MM_VERDICT_reject;
 	struct mm_text text = mm_text_of(rows[part][is_temporary].text);
 	if (!mm_verdict_worded(out, kind, rows[part][is_temporary].code, mm_text_of(rows[part][is_temporary].status),
@@ -121,7 +120,7 @@ void mm_failure_decide(struct mm_script_session *ss, const char *text, struct mm
 	else
 		on_error_verdict(ss->generation, out);
 	log_script_error(ss, text, out->kind);
-	if (mm_failure_has_verdict(ss->event.stage))
+	if (mm_failure_has_verdict(ss->stage))
 		take_over(ss, "on_error", out);
 	else
 		mm_verdict_reset(out);
@@ -147,5 +146,5 @@ void mm_failure_name_handler(struct mm_script_session *ss, int handler, struct m
 	lua_getinfo(L, ">S", &where);
 	snprintf(text, sizeof text, "%s", why->text);
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s:%d: %s: %s", where.short_src, where.linedefined,
-		mm_stage_handler(ss->event.stage), text);
+		mm_stage_handler(ss->stage), text);
 }

@@ -47,6 +47,7 @@ static void free_generation(struct mm_generation *g)
 	mm_http_free(g->http);
 	mm_timer_stop(&g->runner);
 	mm_load_free(g);
+	mm_work_free(g);
 	free(g->pool);
 	free(g);
 }

@@ -19,7 +19,7 @@
 /* Reads [result...] of the finished handler. True: it is a verdict; false: why says what is wrong with it. */
 static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *out, struct mm_fault *why)
 {
-	lua_State *co = ss->task.co;
+	lua_State *co = ss->task->co;
 	mm_verdict_reset(out);
 	if (lua_gettop(co) == 0 || lua_isnil(co, 1))
 		return true;
@@ -34,16 +34,16 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%.*s\"; a verdict is "
 			"\"continue\", \"accept\", \"reject\", \"tempfail\", \"discard\", \"skip\" or nothing",
 			(int)(name.size < 60 ? name.size : 60), name.bytes);
-	if (!(mm_verdict_stages(kind) & 1u << ss->event.stage))
+	if (!(mm_verdict_stages(kind) & 1u << ss->stage))
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\", which is not possible at %s",
-			mm_verdict_name(kind), mm_stage_name(ss->event.stage));
+			mm_verdict_name(kind), mm_stage_name(ss->stage));
 	if (lua_gettop(co) > 1)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text, write "
 			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
 	mm_verdict_plain(out, kind);
 	if (kind != MM_VERDICT_continue)
 		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s",
-			ss->generation->scripts[ss->script_at].name, mm_stage_handler(ss->event.stage));
+			ss->generation->scripts[ss->script_at].name, mm_stage_handler(ss->stage));
 	return true;
 }
 
@@ -51,7 +51,7 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 static inline int handler_of(struct mm_script_session *ss)
 {
 	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
-	const struct mm_event *event = &ss->event;
+	const struct mm_event *event = ss->event;
 	ss->called_line = h->lines[event->stage];
 	if (event->stage != MM_STAGE_header || h->fields == NULL)
 		return h->by_stage[event->stage];
@@ -68,7 +68,7 @@ static inline int handler_of(struct mm_script_session *ss)
 static bool takes_part(const struct mm_script_session *ss, unsigned at)
 {
 	uint64_t bit = UINT64_C(1) << at;
-	enum mm_stage stage = ss->event.stage;
+	enum mm_stage stage = ss->stage;
 	if (stage == MM_STAGE_close || stage == MM_STAGE_negotiate)
 		return true;
 	if (MM_STAGES_AFTERWARDS & 1u << stage) /* a script that accepted the client never saw its messages */
@@ -82,7 +82,7 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 	uint64_t bit = UINT64_C(1) << ss->script_at;
 	switch (v->kind) {
 	case MM_VERDICT_accept:
-		if (MM_STAGES_OF_CLIENT & 1u << ss->event.stage)
+		if (MM_STAGES_OF_CLIENT & 1u << ss->stage)
 			ss->accepted_client |= bit;
 		else
 			ss->accepted_message |= bit;
@@ -90,7 +90,7 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 		memcpy(out->decided_by, v->decided_by, sizeof out->decided_by);
 		return false;
 	case MM_VERDICT_skip:
-		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
+		if (ss->stage == MM_STAGE_body && ss->keeps_body & bit)
 			ss->skips_body |= bit;  /* its on_body is done; keeping the body goes on */
 		else
 			ss->skipped |= bit;
@@ -124,7 +124,7 @@ static void accept_for_all(struct mm_verdict *out)
 void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	const struct mm_plan *plan = ss->generation->plan;
-	enum mm_stage stage = ss->event.stage;
+	enum mm_stage stage = ss->stage;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
 	bool is_client = MM_STAGES_OF_CLIENT & 1u << stage;
 	const uint32_t undecided = MM_STAGES_AFTERWARDS | MM_STAGE_BIT(negotiate) | MM_STAGE_BIT(unknown)
@@ -162,20 +162,20 @@ void mm_handlers_forget_verdict(struct mm_script_session *ss)
  * are still in the processor's cache. */
 void mm_handlers_end(struct mm_script_session *ss)
 {
-	mm_task_release(&ss->task);
+	mm_work_end(ss);
+	ss->event = &mm_event_none;
 	ss->has_event = ss->makes_seals = false;
 	mm_handlers_forget_verdict(ss);
 	mm_edit_mark_free(ss->mark);
 	ss->mark = NULL;
-	mm_deadline_disarm(ss);
 }
 
 /* However the handler has ended: it may have caught the error. */
 static bool over_decides(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	mm_handlers_forget_verdict(ss);
-	if (ss->task.co != NULL)
-		lua_settop(ss->task.co, 0);
+	if (ss->task->co != NULL)
+		lua_settop(ss->task->co, 0);
 	mm_failure_over(ss, out);
 	return true;
 }
@@ -184,9 +184,9 @@ static bool over_decides(struct mm_script_session *ss, struct mm_verdict *out)
 static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why,
 	struct mm_verdict *out)
 {
-	if (ss->over_due != 0 && mm_failure_has_verdict(ss->event.stage))
+	if (ss->over_due != 0 && mm_failure_has_verdict(ss->stage))
 		return over_decides(ss, out);
-	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task.co) == 0)
+	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task->co) == 0)
 		return false;                   /* nothing: the usual result */
 	struct mm_verdict said = { 0 };
 	bool ok = true;
@@ -202,11 +202,11 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 		ok = false;
 		mm_failure_name_handler(ss, ref, why);
 	}
-	if (ss->task.co != NULL)
-		lua_settop(ss->task.co, 0);
+	if (ss->task->co != NULL)
+		lua_settop(ss->task->co, 0);
 	if (!ok) {
 		mm_failure_decide(ss, why->text, out);
-		return mm_failure_has_verdict(ss->event.stage);
+		return mm_failure_has_verdict(ss->stage);
 	}
 	bool decided = fold(ss, &said, out);
 	mm_verdict_reset(&said);
@@ -220,7 +220,7 @@ static void push_feed(lua_State *co, void *self)
 	mm_vault_push(ss->generation, co, ss->kept_bodies);
 	lua_rawgeti(co, -1, (int)ss->script_at + 1);
 	lua_remove(co, -2);
-	if (ss->event.stage == MM_STAGE_body)
+	if (ss->stage == MM_STAGE_body)
 		mm_arguments_push(co, ss, MM_ARGUMENTS_ALL);
 }
 
@@ -229,8 +229,8 @@ static void push_arguments(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
 	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
-	bool has_fields = h->fields != NULL && ss->event.stage == MM_STAGE_header;
-	mm_arguments_push(co, ss, has_fields ? MM_ARGUMENTS_ALL : h->seen[ss->event.stage]);
+	bool has_fields = h->fields != NULL && ss->stage == MM_STAGE_header;
+	mm_arguments_push(co, ss, has_fields ? MM_ARGUMENTS_ALL : h->seen[ss->stage]);
 }
 
 static void push_handler(lua_State *co, void *self)
@@ -255,7 +255,7 @@ static inline int next_handler(struct mm_script_session *ss, uint64_t scripts)
 /* Has nothing happened that would have to be told from field to field? */
 static bool can_walk(const struct mm_script_session *ss)
 {
-	return ss->event.stage == MM_STAGE_header && ss->facts->grants.quiet & MM_STAGE_BIT(header)
+	return ss->stage == MM_STAGE_header && ss->facts->grants.quiet & MM_STAGE_BIT(header)
 		&& (ss->accepted_client | ss->accepted_message | ss->skipped) == 0
 		&& ss->over_due == 0 && !ss->has_verdict;
 }
@@ -274,7 +274,7 @@ static inline bool takes_further_field(struct mm_script_session *ss)
 static void fill_field(const struct mm_script_session *ss, int ref, struct mm_walked *w)
 {
 	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
-	const struct mm_command *c = ss->event.command;
+	const struct mm_command *c = ss->event->command;
 	unsigned seen = h->seen[MM_STAGE_header];
 	*w = (struct mm_walked){
 		.first = c->text.bytes, .first_size = seen >= 2 ? (int32_t)c->text.size : -1,
@@ -307,8 +307,8 @@ static bool further_handler(void *self, struct mm_walked *w)
 static enum mm_run call_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
 {
 	if (ss->ctx != MM_NO_REF && can_walk(ss))
-		return mm_call_walk(&ss->task, ref, push_arguments, further_handler, ss, why);
-	return mm_call_function(&ss->task, ref, push_handler, ss, why);
+		return mm_call_walk(ss->task, ref, push_arguments, further_handler, ss, why);
+	return mm_call_function(ss->task, ref, push_handler, ss, why);
 }
 
 /* A body that the script asked for with ctx:body{}: each piece is stored before on_body sees it, and the body is
@@ -318,7 +318,7 @@ static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 	struct mm_fault why;
 	ss->feeds_body = true;
 	/* never waits */
-	enum mm_run run = mm_call_function(&ss->task, ss->generation->feed_kept_body, push_feed, ss, &why);
+	enum mm_run run = mm_call_function(ss->task, ss->generation->feed_kept_body, push_feed, ss, &why);
 	bool is_decided = handler_ended(ss, ss->generation->feed_kept_body, run, &why, out);
 	ss->feeds_body = false;
 	return is_decided;
@@ -328,14 +328,14 @@ static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 
 static bool begins_identity(const struct mm_script_session *ss)
 {
-	return ss->generation->begin_identity != MM_NO_REF && (ss->event.stage == MM_STAGE_mail
-		|| ss->event.stage == MM_STAGE_eoh);
+	return ss->generation->begin_identity != MM_NO_REF && (ss->stage == MM_STAGE_mail
+		|| ss->stage == MM_STAGE_eoh);
 }
 
 static bool has_seals(const struct mm_script_session *ss)
 {
 	const struct mm_message *m = ss->facts->message;
-	return ss->event.stage == MM_STAGE_eom && m != NULL && m->edits.seals > 0;
+	return ss->stage == MM_STAGE_eom && m != NULL && m->edits.seals > 0;
 }
 
 bool mm_handlers_have_identity(const struct mm_script_session *ss)
@@ -352,7 +352,7 @@ static void push_ctx_and_stage(lua_State *co, void *self)
 {
 	const struct mm_script_session *ss = self;
 	mm_ctx_push(co, self);
-	lua_pushstring(co, mm_stage_name(ss->event.stage));
+	lua_pushstring(co, mm_stage_name(ss->stage));
 }
 
 /* True: it has failed, and out is the event's verdict. */
@@ -361,7 +361,7 @@ static bool begin_identity(struct mm_script_session *ss, struct mm_verdict *out)
 	struct mm_fault why;
 	int ref = ss->generation->begin_identity;
 	/* never waits */
-	enum mm_run run = mm_call_function(&ss->task, ref, push_ctx_and_stage, ss, &why);
+	enum mm_run run = mm_call_function(ss->task, ref, push_ctx_and_stage, ss, &why);
 	return handler_ended(ss, ref, run, &why, out);
 }
 
@@ -377,7 +377,7 @@ static enum mm_outcome finish(struct mm_script_session *ss, struct mm_verdict *o
 	}
 	ss->makes_seals = true;
 	ss->script_at = ss->sealed_by;          /* whose fault it is, if one is raised */
-	enum mm_run run = mm_call_function(&ss->task, ss->generation->make_seals, push_ctx, ss, &why);
+	enum mm_run run = mm_call_function(ss->task, ss->generation->make_seals, push_ctx, ss, &why);
 	if (run == MM_RUN_WAITING) {
 		mm_deadline_arm(ss);
 		return MM_WAITING;
@@ -404,14 +404,14 @@ static enum mm_outcome only_seal(struct mm_script_session *ss, struct mm_verdict
 static enum mm_run run_handlers(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_generation *g = ss->generation;
-	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
+	bool may_keep = ss->stage == MM_STAGE_body || ss->stage == MM_STAGE_eom;
 	for (; ss->script_at < g->script_count; ss->script_at++) {
 		uint64_t bit = UINT64_C(1) << ss->script_at;
 		int ref = handler_of(ss);
 		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->script_at)) {
 			if (feed_kept_body(ss, out))
 				return MM_RUN_EXITED;
-			if (ss->event.stage == MM_STAGE_body && ss->skips_body & bit)
+			if (ss->stage == MM_STAGE_body && ss->skips_body & bit)
 				continue;
 		}
 		if (ref == MM_NO_REF || !takes_part(ss, ss->script_at))
@@ -446,7 +446,7 @@ enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict 
 
 enum mm_outcome mm_handlers_begin(struct mm_script_session *ss, struct mm_verdict *out)
 {
-	if (ss->event.is_accepted)
+	if (ss->event->is_accepted)
 		return only_seal(ss, out);
 	if (begins_identity(ss) && begin_identity(ss, out)) {
 		mm_handlers_end(ss);
@@ -459,7 +459,7 @@ enum mm_outcome mm_handlers_begin(struct mm_script_session *ss, struct mm_verdic
 static enum mm_outcome sealed(struct mm_script_session *ss, enum mm_run run, struct mm_fault *why,
 	struct mm_verdict *out)
 {
-	if (!handler_ended(ss, ss->generation->make_seals, run, why, out) && !ss->event.is_accepted)
+	if (!handler_ended(ss, ss->generation->make_seals, run, why, out) && !ss->event->is_accepted)
 		mm_handlers_conclude(ss, out);
 	mm_handlers_end(ss);
 	return MM_DECIDED;
@@ -485,6 +485,6 @@ enum mm_outcome mm_handlers_go_on(struct mm_script_session *ss, enum mm_run run,
 
 void mm_handlers_give_up(struct mm_script_session *ss, enum mm_cancel why)
 {
-	mm_task_cancel(&ss->task, why);
+	mm_task_cancel(ss->task, why);
 	mm_handlers_forget_verdict(ss);
 }

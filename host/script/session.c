@@ -40,7 +40,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->ctx = ss->client_table = MM_NO_REF;
 	ss->recipients_table = ss->headers_table = ss->kept_bodies = ss->received = MM_NO_REF;
 	ss->ending = MM_CANCEL_ENDED;
-	mm_task_init(&ss->task, g, ss, main_resumed);
+	ss->event = &mm_event_none;
 	g->alarm = alarm_fired;
 	MM_LIST_PUSH(g->sessions, ss);
 	return ss;
@@ -84,7 +84,7 @@ static void session_close(void *self)
 	struct mm_script_session *ss = self;
 	struct mm_generation *g = ss->generation;
 	session_end_client(ss);
-	mm_task_release(&ss->task);
+	mm_work_end(ss);
 	mm_handlers_forget_verdict(ss);
 	mm_edit_mark_free(ss->mark);
 	MM_LIST_REMOVE(g->sessions, ss);
@@ -115,17 +115,32 @@ static void note_decided(const struct mm_script_session *ss, enum mm_stage stage
 		mm_figures_note(f->stages[stage], mm_clock_ticks() - ss->event_began_at);
 }
 
+/* False: out of memory. */
+static bool begin_work(struct mm_script_session *ss)
+{
+	bool is_marked = ss->facts->message != NULL
+		&& (MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(unknown)) & 1u << ss->stage;
+	return mm_work_begin(ss, main_resumed) && (!is_marked || mm_edits_mark(ss->facts->message, &ss->mark));
+}
+
+/* The engine lends an event for its call; a handler that waits needs it longer. */
+static void keep_event(struct mm_script_session *ss)
+{
+	struct mm_at_work *w = mm_work_of(ss);
+	w->event = *ss->event;
+	ss->event = &w->event;
+}
+
 static enum mm_outcome session_event(void *self, const struct mm_event *event, struct mm_verdict *out)
 {
 	struct mm_script_session *ss = self;
 	note_ending(ss, event->stage);
 	if (event->stage == MM_STAGE_done)
 		ss->has_passed = event->result == MM_VERDICT_continue || event->result == MM_VERDICT_accept;
-	if (ss->skipped_stage != event->stage) {        /* skip applies to one kind of event */
-		ss->skipped_stage = event->stage;
-		ss->skipped = 0;
-	}
-	ss->event = *event;
+	if (ss->stage != event->stage)
+		ss->skipped = 0;                /* skip applies to one kind of event */
+	ss->stage = event->stage;
+	ss->event = event;
 	bool is_awaited = !(ss->facts->grants.quiet & 1u << event->stage);
 	ss->event_began_at = is_awaited ? mm_clock_ticks() : 0;
 	ss->has_event = true;
@@ -134,17 +149,19 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	mm_told_event(ss, is_handled);
 	if (!is_handled && ss->keeps_body == 0 && !mm_handlers_have_identity(ss)) {
 		mm_handlers_conclude(ss, out);
+		ss->event = &mm_event_none;
 		ss->has_event = false;
 		return MM_DECIDED;
 	}
 	ss->body_marked_by = ss->body_replaced_by;
-	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
-	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
+	if (!begin_work(ss)) {
 		mm_failure_decide(ss, "out of memory for the edits of this message", out);
 		mm_handlers_end(ss);
 		return MM_DECIDED;
 	}
 	enum mm_outcome outcome = mm_handlers_begin(ss, out);
+	if (outcome == MM_WAITING)
+		keep_event(ss);
 	if (is_awaited && outcome == MM_DECIDED)
 		note_decided(ss, event->stage);
 	return outcome;
@@ -154,7 +171,7 @@ static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *wh
 {
 	struct mm_script_session *ss = t->session;
 	struct mm_verdict out = { 0 };
-	enum mm_stage stage = ss->event.stage;
+	enum mm_stage stage = (enum mm_stage)ss->stage;
 	if (mm_handlers_go_on(ss, run, why, &out) != MM_DECIDED)
 		return;
 	note_decided(ss, stage);
@@ -172,7 +189,7 @@ static void session_cancel(void *self, enum mm_cancel why)
 	do {
 		mm_handlers_give_up(ss, why);
 		ss->script_at++;
-	} while (MM_STAGES_AFTERWARDS & 1u << ss->event.stage && mm_handlers_run(ss, &ignored) == MM_WAITING);
+	} while (MM_STAGES_AFTERWARDS & 1u << ss->stage && mm_handlers_run(ss, &ignored) == MM_WAITING);
 	mm_handlers_end(ss);
 }
 
@@ -181,33 +198,33 @@ static void deadline_passed(struct mm_script_session *ss)
 	struct mm_verdict out = { 0 };
 	char text[160];
 	snprintf(text, sizeof text, "deadline: the handler still waits (%s) after %.0f s; the MTA would give up soon",
-		ss->task.wait_name != NULL ? ss->task.wait_name : "?", mm_deadline_seconds(ss));
+		ss->task->wait_name != NULL ? ss->task->wait_name : "?", mm_deadline_seconds(ss));
 	mm_handlers_give_up(ss, MM_CANCEL_DEADLINE);
 	mm_failure_decide(ss, text, &out);
-	if (!mm_failure_has_verdict(ss->event.stage)) {
-		ss->deadline_at = 0;            /* the other scripts still get the event, each
-		                                 * with its own time limit */
+	if (!mm_failure_has_verdict(ss->stage)) {
+		mm_work_of(ss)->deadline_at = 0;        /* the other scripts still get the event, each with its own
+		                                         * time limit */
 		ss->script_at++;
 		if (mm_handlers_run(ss, &out) == MM_WAITING)
 			return;
 	} else {
 		mm_handlers_end(ss);
 	}
-	note_decided(ss, ss->event.stage);
+	note_decided(ss, ss->stage);
 	mm_engine_decided(ss->engine, &out);
 }
 
 static void alarm_fired(struct mm_timer *timer)
 {
 	struct mm_script_session *ss = MM_OWNER_OF(timer, struct mm_task_timers, alarm)->task->session;
-	if (!ss->task.is_waiting)
+	if (!ss->task->is_waiting)
 		return;
-	if (mm_clock_now() >= ss->deadline_at - 0.001) {
+	if (mm_clock_now() >= mm_work_of(ss)->deadline_at - 0.001) {
 		deadline_passed(ss);
 		return;
 	}
 	mm_engine_progress(ss->engine);
-	ss->progress_at = 0;
+	mm_work_of(ss)->progress_at = 0;
 	mm_deadline_arm(ss);
 }
 

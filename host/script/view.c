@@ -5,6 +5,7 @@
 
 #include "task/group.h"
 #include "task/profile.h"
+#include "task/task.h"
 #include "task/whose.h"
 
 #include <lauxlib.h>
@@ -145,10 +146,15 @@ static void add_wait(char *line, size_t size, const struct mm_task *t)
 	add_fact(line, size, "waiting", number);
 }
 
+static bool is_waiting(const struct mm_script_session *ss)
+{
+	return ss->task != NULL && ss->task->is_waiting;
+}
+
 static const char *stage_of(const struct mm_script_session *ss)
 {
 	if (ss->has_event)
-		return mm_stage_name(ss->event.stage);
+		return mm_stage_name(ss->stage);
 	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
 }
 
@@ -156,7 +162,7 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 {
 	char line[1024], number[32];
 	const struct mm_session *facts = ss->facts;
-	struct mm_whose whose = mm_whose_of(&ss->task);
+	struct mm_whose whose = mm_whose_of_session(ss);
 	struct mm_text queue_id = mm_whose_queue_id(&whose);
 	double now = mm_clock_now();
 	line[0] = '\0';
@@ -171,11 +177,11 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 	add_fact(line, sizeof line, "age", number);
 	snprintf(number, sizeof number, "%zu", facts->account.held);
 	add_fact(line, sizeof line, "held", number);
-	if (ss->task.is_waiting) {
+	if (is_waiting(ss)) {
 		add_fact(line, sizeof line, "script", whose.script->name);
-		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);
-		add_wait(line, sizeof line, &ss->task);
-		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
+		add_fact(line, sizeof line, "waits_for", ss->task->wait_name);
+		add_wait(line, sizeof line, ss->task);
+		snprintf(number, sizeof number, "%.1f", mm_work_of(ss)->deadline_at - now);
 		add_fact(line, sizeof line, "deadline_in", number);
 	}
 	say.line(say.self, line);
@@ -202,8 +208,8 @@ void mm_generation_list_sessions(const struct mm_generation *g, struct mm_say sa
 {
 	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next) {
 		list_session(ss, say);
-		if (ss->task.is_waiting && ss->task.co != NULL)
-			say_place(ss->task.co, "    ", mm_stage_handler(ss->event.stage), say);
+		if (is_waiting(ss) && ss->task->co != NULL)
+			say_place(ss->task->co, "    ", mm_stage_handler(ss->stage), say);
 		list_tasks(&ss->message_tasks, say);
 		list_tasks(&ss->client_tasks, say);
 	}

@@ -5,7 +5,6 @@
 #include "task/memory.h"
 #include "task/profile.h"
 #include "task/told.h"
-#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -44,14 +43,19 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 
 /* ---- what it costs ---- */
 
-/* The row in which the task is counted. NULL: none. */
+/* The row in which they are counted. NULL: none. */
+static inline struct mm_profile_row *row_of_whose(const struct mm_whose *whose)
+{
+	if (whose->script == NULL || whose->script->profile == NULL)
+		return NULL;
+	return &whose->script->profile->rows[whose->work != MM_WHOSE_HANDLER ? MM_PROFILE_TASK
+		: whose->session->feeds_body ? MM_PROFILE_KEPT_BODY : (int)whose->session->stage];
+}
+
 static struct mm_profile_row *row_of(const struct mm_task *t)
 {
 	struct mm_whose whose = mm_whose_of(t);
-	if (whose.script == NULL || whose.script->profile == NULL)
-		return NULL;
-	return &whose.script->profile->rows[whose.work != MM_WHOSE_HANDLER ? MM_PROFILE_TASK
-		: whose.session->feeds_body ? MM_PROFILE_KEPT_BODY : (int)whose.session->event.stage];
+	return row_of_whose(&whose);
 }
 
 static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
@@ -115,11 +119,11 @@ static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool wait
 		name_call(t, row, ended - began, ended - began);
 }
 
-void mm_task_count_error(const struct mm_task *t)
+void mm_call_count_error(const struct mm_whose *whose)
 {
-	struct mm_profile_row *row = row_of(t);
+	struct mm_profile_row *row = row_of_whose(whose);
 	if (row != NULL)
-		mm_profile_failed(t->generation->settings.profile, row);
+		mm_profile_failed(whose->generation->settings.profile, row);
 }
 
 /* ---- the doorway ---- */
@@ -134,7 +138,7 @@ static enum mm_run outcome(struct mm_task *t, int status, struct mm_fault *why)
 		lua_settop(t->co, 0);           /* the token */
 		if (t->is_waiting)
 			return MM_RUN_WAITING;
-		if (t->session != NULL && t == &t->session->task && t->session->has_verdict) {
+		if (t->session != NULL && t == t->session->task && t->session->has_verdict) {
 			mm_task_release(t);
 			return MM_RUN_EXITED;
 		}

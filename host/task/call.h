@@ -4,13 +4,14 @@
 #define MM_TASK_CALL_H
 
 #include "task/task.h"
+#include "task/whose.h"
 
 /* Runs the task's coroutine. before: [function arg1..argN] or, after a wait, [result1..resultN]; after DONE:
  * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that
  * failed or exited is dropped, and the next call gets a new one. */
 enum mm_run mm_call_resume(struct mm_task *, int argument_count, struct mm_fault *why);
-/* Counts a failed call of the task in the profile, which the doorway keeps (profile.h). */
-void mm_task_count_error(const struct mm_task *);
+/* Counts a failed call in the profile, which the doorway keeps (profile.h). */
+void mm_call_count_error(const struct mm_whose *);
 
 /* Calls the function of a reference with the arguments that push(co, self) leaves: [arg1..argN]; push NULL: no
  * arguments. push may raise: memory may run out, and a push may run the collector and, through it, a finalizer that

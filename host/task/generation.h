@@ -109,6 +109,16 @@ struct mm_task {
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
 };
 
+/* What a session needs only while it has an event that handlers get: a worker has few of these, so those that are in
+ * use stay in the processor's cache, and a session that waits for its MTA is small (task/task.h). */
+struct mm_at_work {
+	struct mm_task            task;         /* runs the handlers */
+	struct mm_event           event;        /* of a handler that waits; borrows from the engine */
+	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
+	double                    progress_at;  /* mm_clock_now() */
+	struct mm_at_work        *next_free;    /* link in the pool */
+};
+
 /* ---- scripts ---- */
 
 /* One script file; its handlers are in the plan. */
@@ -235,6 +245,8 @@ struct mm_generation {
 		int               anchor;       /* reference */
 	}                            *pool;     /* owned: finished coroutines */
 	unsigned                      pool_count, pool_capacity;
+	struct mm_at_work            *resting;  /* owned: pool of what sessions at work need */
+	unsigned                      resting_count;
 
 	void                        (*alarm)(struct mm_timer *);        /* of handlers that wait: script/session.c */
 
@@ -275,9 +287,6 @@ struct mm_script_session {
 	struct mm_engine         *engine;       /* borrowed */
 	struct mm_script_session *next, *previous;      /* borrowed: of generation->sessions */
 	double                    began_at;     /* mm_clock_now() */
-	struct mm_task            task;         /* runs the handlers */
-	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
-	double                    progress_at;  /* mm_clock_now() */
 	int                       ctx;          /* references, MM_NO_REF: none yet */
 
 	/* an SMTP client: until session_end_client() */
@@ -287,23 +296,27 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
-	uint8_t                   over_due;     /* bits 1 << enum mm_part: read, but cut; the event gets the verdict of
-	                                         * settings.over */
-	bool                      has_passed;   /* its final verdict is continue or accept; for what ends with it */
-	uint8_t                   over_logged;  /* the same bits: the log has said so */
 	int                       kept_bodies;  /* table by script: the bodies that ctx:body{} keeps of this message */
-	float                     cpu_used;     /* seconds since the previous message ended; budget.c */
-	struct mm_taken          *taken;        /* owned list: units of limits that go back unless it passes
-	                                         * (bind/limit.h) */
+	int                       received;     /* table of moonmilter.identity.received, about this message */
 	uint64_t                  keeps_body;   /* scripts that keep it */
 	uint64_t                  skips_body;   /* of these: scripts whose on_body wants no more of it */
-	int                       received;     /* table of moonmilter.identity.received, about this message */
 	struct mm_body_hashes    *body_hashes;  /* owned; NULL: none is asked for (bind/received.h) */
+	struct mm_taken          *taken;        /* owned list: units of limits that go back unless it passes
+	                                         * (bind/limit.h) */
+	float                     cpu_used;     /* seconds since the previous message ended; budget.c */
+	uint8_t                   over_due;     /* bits 1 << enum mm_part: read, but cut; the event gets the verdict of
+	                                         * settings.over */
+	uint8_t                   over_logged;  /* the same bits: the log has said so */
+	bool                      has_passed;   /* its final verdict is continue or accept; for what ends with it */
 	uint8_t                   sealed_by;    /* script that has asked for the last seal */
 
 	/* an event: until mm_handlers_end() */
-	struct mm_event           event;        /* being handled; borrows from the engine */
+	const struct mm_event    *event;        /* being handled; borrowed from the engine, or from task; that of no
+	                                         * event when there is none */
+	struct mm_task           *task;         /* owned, first of a struct mm_at_work: runs the handlers; NULL: no
+	                                         * handler has the event */
 	uint64_t                  event_began_at;       /* ticks; 0: the MTA gets no answer */
+	uint8_t                   stage;        /* enum mm_stage, of the event or of the last one */
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
 	uint8_t                   error_reason; /* enum mm_fault_reason, of the last error that a method has raised */
@@ -321,9 +334,8 @@ struct mm_script_session {
 	/* verdicts so far: by client, by message, by kind of event (script/handlers.h) */
 	uint64_t                  accepted_client;      /* scripts that are done with the client */
 	uint64_t                  accepted_message;     /* scripts that are done with the message */
-	uint64_t                  skipped;              /* scripts that want no more of this kind of event */
-	enum mm_stage             skipped_stage;
-	enum mm_cancel            ending;       /* the reason that its tasks get when they are ended */
+	uint64_t                  skipped;              /* scripts that want no more of this kind of event (stage) */
+	uint8_t                   ending;       /* enum mm_cancel: the reason that its tasks get when they are ended */
 
 	/* things that end with the message, and with the client */
 	struct mm_holder          message_holder;       /* owns sockets and requests */

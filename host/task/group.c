@@ -111,7 +111,7 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 	struct mm_whose whose = mm_whose_of(t);
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
 	mm_blame_hide_runtime(shown.text);
-	mm_task_count_error(t);
+	mm_call_count_error(&whose);
 	mm_census_add(t->generation->settings.row->script_errors, 1);
 	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
@@ -221,7 +221,7 @@ struct mm_task_group *mm_task_group_of(struct mm_task *t)
 	if (t->session == NULL)
 		return &t->generation->tasks;
 	const uint32_t of_message = MM_STAGES_OF_MESSAGE | MM_STAGE_BIT(abort) | MM_STAGE_BIT(done);
-	return t->session->has_event && of_message & 1u << t->session->event.stage
+	return t->session->has_event && of_message & 1u << t->session->stage
 		? &t->session->message_tasks : &t->session->client_tasks;
 }
 

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#define WORK_KEPT 64u           /* that no session needs now */
+
 const char *mm_cancel_name(enum mm_cancel why)
 {
 	static const char *const names[] = {    /* ORDER CANCEL */
@@ -136,6 +138,52 @@ void mm_task_release(struct mm_task *t)
 		mm_vault_drop(t->generation->L, &t->anchor);
 	t->co = NULL;
 	t->anchor = MM_NO_REF;
+}
+
+/* ---- sessions at work ---- */
+
+const struct mm_event mm_event_none = { .stage = 0 };
+
+bool mm_work_begin(struct mm_script_session *ss, void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *))
+{
+	struct mm_generation *g = ss->generation;
+	struct mm_at_work *w = g->resting;
+	if (w != NULL) {
+		g->resting = w->next_free;
+		g->resting_count--;
+	} else if ((w = malloc(sizeof *w)) == NULL) {
+		return false;
+	}
+	mm_task_init(&w->task, g, ss, resumed);
+	w->deadline_at = w->progress_at = 0;
+	ss->task = &w->task;
+	return true;
+}
+
+void mm_work_end(struct mm_script_session *ss)
+{
+	struct mm_generation *g = ss->generation;
+	if (ss->task == NULL)
+		return;
+	struct mm_at_work *w = mm_work_of(ss);
+	mm_task_release(ss->task);
+	ss->task = NULL;
+	if (g->resting_count >= WORK_KEPT) {
+		free(w);
+		return;
+	}
+	w->next_free = g->resting;
+	g->resting = w;
+	g->resting_count++;
+}
+
+void mm_work_free(struct mm_generation *g)
+{
+	for (struct mm_at_work *w; (w = g->resting) != NULL;) {
+		g->resting = w->next_free;
+		free(w);
+	}
+	g->resting_count = 0;
 }
 
 /* ---- waiting ---- */

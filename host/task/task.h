@@ -8,6 +8,21 @@
 #include "task/blame.h"
 #include "task/vault.h"
 
+/* ---- sessions at work ---- */
+
+/* No event: what a session has between two. */
+extern const struct mm_event mm_event_none;
+/* Gives the session what its handlers need, its task above all. False: out of memory. */
+bool mm_work_begin(struct mm_script_session *, void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *));
+static inline struct mm_at_work *mm_work_of(const struct mm_script_session *ss)
+{
+	return MM_OWNER_OF(ss->task, struct mm_at_work, task);
+}
+/* Takes it back, with the task's coroutine. The session has none: nothing happens. */
+void mm_work_end(struct mm_script_session *);
+/* Frees the pool. */
+void mm_work_free(struct mm_generation *);
+
 /* ---- coroutines ---- */
 
 void mm_task_init(struct mm_task *, struct mm_generation *, struct mm_script_session *,

@@ -36,13 +36,13 @@ void mm_told_new_event(struct mm_script_session *ss, bool is_handled)
 {
 	struct mm_session *facts = ss->facts;
 	struct mm_desk *desk = ss->generation->settings.desk;
-	if (facts->story == NULL && desk != NULL && begins_story(ss->event.stage, is_handled)) {
+	if (facts->story == NULL && desk != NULL && begins_story(ss->stage, is_handled)) {
 		facts->story = mm_desk_take(desk);
 		if (facts->story != NULL)
 			facts->story->generation = (uint32_t)ss->generation->settings.number;
 	}
-	if (facts->story != NULL && ss->event.stage != MM_STAGE_close)
-		mm_story_enter(facts->story, facts, ss->event.stage, words_of(&ss->event));
+	if (facts->story != NULL && ss->stage != MM_STAGE_close)
+		mm_story_enter(facts->story, facts, ss->stage, words_of(ss->event));
 }
 
 void mm_told_end(struct mm_script_session *ss)
@@ -60,7 +60,7 @@ static struct mm_story_place place_of(const struct mm_task *t)
 	bool is_handler = whose.work == MM_WHOSE_HANDLER;
 	return (struct mm_story_place){
 		.file = mm_text_of(whose.script != NULL ? whose.script->name : NULL),
-		.stage = is_handler ? (uint8_t)t->session->event.stage : MM_STORY_TASK,
+		.stage = is_handler ? (uint8_t)t->session->stage : MM_STORY_TASK,
 		.line = is_handler ? t->session->called_line : 0,
 	};
 }
@@ -70,8 +70,8 @@ void mm_told_new_slice(const struct mm_task *t, uint64_t began, uint64_t ended)
 	const struct mm_script_session *ss = t->session;
 	struct mm_story *s = ss->facts->story;
 	const struct mm_generation *g = t->generation;
-	if (t == &ss->task && ss->has_event && ss->script_at < g->script_count) {
-		mm_story_handled(s, ss->script_at, g->scripts[ss->script_at].name, ss->event.stage,
+	if (t == ss->task && ss->has_event && ss->script_at < g->script_count) {
+		mm_story_handled(s, ss->script_at, g->scripts[ss->script_at].name, ss->stage,
 			(unsigned)ss->called_line, began, ended);
 		return;
 	}
@@ -335,7 +335,7 @@ void mm_told_edit(lua_State *L, const struct mm_script_session *ss, const char *
 	if (t == NULL || (s == NULL && tracer == NULL))
 		return;
 	struct words words = { text, 0, sizeof text };
-	struct mm_story_place place = { .stage = (uint8_t)ss->event.stage };
+	struct mm_story_place place = { .stage = (uint8_t)ss->stage };
 	find_line(L, &place, &where);
 	struct mm_text edit = describe_edit(L, s != NULL ? s->redact : (unsigned)tracer->redact, method, &words);
 	if (s != NULL)
@@ -363,7 +363,7 @@ void mm_told_note(lua_State *L, const struct mm_script_session *ss, struct mm_te
 void mm_told_error(const struct mm_script_session *ss, const char *text)
 {
 	struct mm_story *s = ss->facts->story;
-	struct mm_story_place place = { .file = { "", 0 }, .stage = (uint8_t)ss->event.stage };
+	struct mm_story_place place = { .file = { "", 0 }, .stage = (uint8_t)ss->stage };
 	struct mm_tracer *tracer = ss->facts->traced != 0 ? ss->generation->settings.tracer : NULL;
 	struct mm_text error = { text, strcspn(text, "\n") };
 	if (s != NULL)

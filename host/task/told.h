@@ -16,7 +16,7 @@ void mm_told_new_event(struct mm_script_session *, bool is_handled);
 static inline void mm_told_event(struct mm_script_session *ss, bool is_handled)
 {
 	struct mm_story *s = ss->facts->story;
-	if (s != NULL ? !mm_story_joins(s, ss->event.stage) : ss->generation->settings.desk != NULL)
+	if (s != NULL ? !mm_story_joins(s, ss->stage) : ss->generation->settings.desk != NULL)
 		mm_told_new_event(ss, is_handled);
 }
 /* The client has gone: drops what was not told. */
@@ -26,7 +26,7 @@ void mm_told_new_slice(const struct mm_task *, uint64_t began, uint64_t ended);
 static inline void mm_told_slice(const struct mm_task *t, uint64_t began, uint64_t ended)
 {
 	const struct mm_script_session *ss = t->session;
-	if (t != &ss->task || !ss->has_event || !mm_story_handled_again(ss->facts->story, ss->script_at,
+	if (t != ss->task || !ss->has_event || !mm_story_handled_again(ss->facts->story, ss->script_at,
 	    (unsigned)ss->called_line, began, ended))
 		mm_told_new_slice(t, began, ended);
 }

@@ -3,7 +3,7 @@
 const char *mm_whose_handler(const struct mm_whose *w)
 {
 	if (w->work == MM_WHOSE_HANDLER)
-		return mm_stage_handler(w->session->event.stage);
+		return mm_stage_handler(w->session->stage);
 	return w->work == MM_WHOSE_LOAD ? "load" : "task";
 }
 

@@ -23,13 +23,22 @@ struct mm_whose {
 	enum mm_whose_work              work;
 };
 
+/* The session's handlers, or, while it has no event, its tasks. In the header, as the next one. */
+static inline struct mm_whose mm_whose_of_session(const struct mm_script_session *ss)
+{
+	const struct mm_generation *g = ss->generation;
+	if (ss->has_event && ss->script_at < g->script_count)
+		return (struct mm_whose){ g, ss, &g->scripts[ss->script_at], NULL, MM_WHOSE_HANDLER };
+	return (struct mm_whose){ g, ss, NULL, NULL, MM_WHOSE_TASK };
+}
+
 /* In the header because the profile asks at every resume. */
 static inline struct mm_whose mm_whose_of(const struct mm_task *t)
 {
 	const struct mm_generation *g = t->generation;
 	const struct mm_script_session *ss = t->session;
-	if (ss != NULL && t == &ss->task && ss->has_event && ss->script_at < g->script_count)
-		return (struct mm_whose){ g, ss, &g->scripts[ss->script_at], NULL, MM_WHOSE_HANDLER };
+	if (ss != NULL && t == ss->task)
+		return mm_whose_of_session(ss);
 	if (t == &g->load_task)
 		return (struct mm_whose){ g, ss, t->script, g->loading, MM_WHOSE_LOAD };
 	return (struct mm_whose){ g, ss, t->script, t->path, MM_WHOSE_TASK };
