@@ -5,6 +5,8 @@ local seal = require "moonmilter.seal"
 
 local directory
 
+local program = os.getenv "MOONMILTER" or "build/moonmilter"
+
 -- Output and exit status.
 local function run(command)
   local output, status = process.run(command .. "; echo status=$?"):match "^(.*)status=(%d+)"
@@ -14,7 +16,7 @@ end
 local function check(source, options)
   local path = directory .. "/10-script.lua"
   process.write_file(path, source)
-  local output, status = run(("build/moonmilter check %s %s 2>&1"):format(options or "", path))
+  local output, status = run((program .. " check %s %s 2>&1"):format(options or "", path))
   local found = {}
   for line in output:gmatch "[^\n]+" do
     local text = line:match "^moonmilter: warning: .-10%-script%.lua:(%d+: .*)"
@@ -192,7 +194,7 @@ describe("check", function()
   end)
 
   it("finds nothing in the examples and in the pages", function()
-    local output, status = run(("build/moonmilter check --strict %s examples scripts 2>&1"):format(settings))
+    local output, status = run((program .. " check --strict %s examples scripts 2>&1"):format(settings))
     assert.equal(0, status, output)
     local count = 0
     for name in lfs.dir "docs" do
@@ -217,7 +219,7 @@ describe("check", function()
 
   it("names a directory without scripts", function()
     assert(lfs.mkdir(directory .. "/empty"))
-    local output, status = run(("build/moonmilter check --strict %s examples %s/empty 2>&1"):format(settings,
+    local output, status = run((program .. " check --strict %s examples %s/empty 2>&1"):format(settings,
       directory))
     assert.equal(78, status)
     assert.matches("warning: [^\n]*/empty: holds no script; the host loads files named %*%.lua", output)
