@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* For those who link with it. */
+extern inline void mm_buffer_free(struct mm_buffer *);
+
 #define LARGE    ((size_t)32 << 20)     /* the kernel moves larger blocks without a copy (heap.h) */
 #define STEP     ((size_t)1 << 20)
 #define MAX_SIZE ((size_t)1 << 31)
@@ -144,8 +147,7 @@ void mm_buffer_trim(struct mm_buffer *b, size_t keep)
 		mm_buffer_free(b);
 }
 
-void mm_buffer_free(struct mm_buffer *b)
+void mm_buffer_free_memory(struct mm_buffer *b)
 {
 	free(memory_of(b));
-	*b = (struct mm_buffer){ 0 };
 }

@@ -55,6 +55,13 @@ bool mm_buffer_read(struct mm_buffer *, FILE *);
 static inline void mm_buffer_clear(struct mm_buffer *b) { b->size = 0; }
 /* Frees the memory when more than `keep` bytes are allocated and none is in use. */
 void mm_buffer_trim(struct mm_buffer *, size_t keep);
-void mm_buffer_free(struct mm_buffer *);                                /* back to the zeroed state */
+void mm_buffer_free_memory(struct mm_buffer *);                         /* for the function below */
+/* Back to the zeroed state. Most buffers have no memory. */
+inline void mm_buffer_free(struct mm_buffer *b)
+{
+	if (b->bytes != NULL)
+		mm_buffer_free_memory(b);
+	*b = (struct mm_buffer){ 0 };
+}
 
 #endif

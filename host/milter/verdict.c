@@ -39,20 +39,6 @@ enum mm_verdict_kind mm_verdict_of_name(struct mm_text name)
 	return MM_VERDICT_COUNT;
 }
 
-void mm_verdict_reset(struct mm_verdict *v)
-{
-	mm_verdict_plain(v, MM_VERDICT_continue);
-}
-
-void mm_verdict_plain(struct mm_verdict *v, enum mm_verdict_kind kind)
-{
-	if (v->reply.capacity > 0)
-		mm_buffer_free(&v->reply);
-	v->kind = kind;
-	v->hangs_up = false;
-	v->decided_by[0] = '\0';
-}
-
 void mm_verdict_move(struct mm_verdict *to, struct mm_verdict *from)
 {
 	mm_verdict_reset(to);

@@ -45,10 +45,17 @@ enum mm_verdict_kind mm_verdict_of_name(struct mm_text name);
 /* MM_STAGE_BIT()s at which it may be given. */
 uint32_t mm_verdict_stages(enum mm_verdict_kind);
 
-/* Back to "continue" without text; frees the memory of the text. */
-void mm_verdict_reset(struct mm_verdict *);
 /* Without text: the MTA words it. */
-void mm_verdict_plain(struct mm_verdict *, enum mm_verdict_kind);
+static inline void mm_verdict_plain(struct mm_verdict *v, enum mm_verdict_kind kind)
+{
+	if (v->reply.capacity > 0)
+		mm_buffer_free(&v->reply);
+	v->kind = kind;
+	v->hangs_up = false;
+	v->decided_by[0] = '\0';
+}
+/* Back to "continue" without text; frees the memory of the text. */
+static inline void mm_verdict_reset(struct mm_verdict *v) { mm_verdict_plain(v, MM_VERDICT_continue); }
 /* With text (RFC 5321 4.2, RFC 3463, protocol 3.4): code 400..499 for tempfail, 500..599 for reject; enhanced is
  * "5.7.1"-like with the code's first digit, empty for the default of the code's class; 1..32 lines of at most 980
  * bytes, no CR, LF, NUL. "%" is doubled here, because both MTAs read it as an escape. False: the fault
