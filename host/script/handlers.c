@@ -121,7 +121,7 @@ static void accept_for_all(struct mm_verdict *out)
 	memcpy(out->decided_by, by, sizeof by);
 }
 
-void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
+void mm_handlers_conclude_what_was_said(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	const struct mm_plan *plan = ss->generation->plan;
 	enum mm_stage stage = ss->stage;

@@ -17,9 +17,18 @@ bool mm_handlers_have_identity(const struct mm_script_session *);
 /* The handler that waited has run on: takes its result, then runs the others as mm_handlers_run() does. */
 enum mm_outcome mm_handlers_go_on(struct mm_script_session *, enum mm_run, struct mm_fault *why,
 	struct mm_verdict *out);
+/* For the function below. */
+void mm_handlers_conclude_what_was_said(struct mm_script_session *, struct mm_verdict *out);
 /* The verdict when no handler has decided: accept when no script wants to see more, skip when no script wants more of
- * this kind, else continue. */
-void mm_handlers_conclude(struct mm_script_session *, struct mm_verdict *out);
+ * this kind, else continue; nearly always none has said anything. */
+static inline void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	bool was_said = (ss->accepted_client | ss->accepted_message | ss->skipped) != 0 || ss->over_due != 0;
+	if (was_said || ss->stage == MM_STAGE_body)
+		mm_handlers_conclude_what_was_said(ss, out);
+	else
+		mm_verdict_reset(out);
+}
 /* Cancels the handler that waits and drops its verdict. */
 void mm_handlers_give_up(struct mm_script_session *, enum mm_cancel why);
 /* Drops the verdict that a method has set. */
