@@ -304,10 +304,19 @@ static bool further_handler(void *self, struct mm_walked *w)
 	return true;
 }
 
+/* Its function declares no further argument. */
+static inline bool gets_only_ctx(const struct mm_script_session *ss)
+{
+	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
+	return h->seen[ss->stage] < 2 && (h->fields == NULL || ss->stage != MM_STAGE_header);
+}
+
 static enum mm_run call_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
 {
 	if (ss->ctx != MM_NO_REF && can_walk(ss))
 		return mm_call_walk(ss->task, ref, push_arguments, further_handler, ss, why);
+	if (ss->ctx != MM_NO_REF && gets_only_ctx(ss))
+		return mm_call_with_ctx(ss->task, ref, why);
 	return mm_call_function(ss->task, ref, push_handler, ss, why);
 }
 

@@ -296,6 +296,7 @@ int mm_call_further_pushing(lua_State *co)
 	return 3;
 }
 
+/* p: of a function of moonmilter.runtime.entry, which asks for the arguments by mm_call_push(). */
 static enum mm_run call(struct mm_task *t, const int *refs, int count, struct mm_pushing *p, struct mm_fault *why)
 {
 	lua_State *co = mm_task_coroutine(t);
@@ -316,6 +317,11 @@ enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_Sta
 {
 	struct mm_pushing p = { .push = push, .self = self };
 	return call(t, (int[]){ t->generation->entry, called }, 2, &p, why);
+}
+
+enum mm_run mm_call_with_ctx(struct mm_task *t, int called, struct mm_fault *why)
+{
+	return call(t, (int[]){ called, t->session->ctx }, 2, NULL, why);
 }
 
 enum mm_run mm_call_walk(struct mm_task *t, int called, void (*push)(lua_State *, void *),

@@ -19,6 +19,8 @@ void mm_call_count_error(const struct mm_whose *);
 int mm_call_push(struct lua_State *);         /* its lua_CFunction, for script->entry */
 enum mm_run mm_call_function(struct mm_task *, int called, void (*push)(struct lua_State *co, void *self), void *self,
 	struct mm_fault *why);
+/* The same for a function of a session that gets nothing but its ctx, which exists: nothing is asked for. */
+enum mm_run mm_call_with_ctx(struct mm_task *, int called, struct mm_fault *why);
 
 /* The same for a session's handlers of several events: the first is called with its ctx, which exists, and with the
  * values that push leaves, two at most; then further(self, next) says whether there is another call, and fills next.
