@@ -144,14 +144,14 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 }
 
 /* ---- ctx.session and ctx.message ----
- * Each is in a table by ctx, where lua/moonmilter/runtime/members.lua finds it without a call into the host. */
+ * Each is in a table by the number that ctx has in the vault, where lua/moonmilter/runtime/members.lua finds it without
+ * a call into the host. */
 
-/* [ctx ...] -> [... table]; false: there is none yet, and nothing is pushed. */
-static bool push_made(lua_State *L, const struct mm_generation *g, enum mm_kept which)
+/* [...] -> [... table]; false: there is none yet, and nothing is pushed. */
+static bool push_made(lua_State *L, const struct mm_script_session *ss, enum mm_kept which)
 {
-	mm_vault_push(g, L, g->kept_tables[which]);
-	lua_pushvalue(L, 1);
-	lua_rawget(L, -2);
+	mm_vault_push_standing(ss->generation, L, ss->generation->kept_tables[which]);
+	lua_rawgeti(L, -1, ss->ctx);
 	lua_remove(L, -2);
 	bool is_made = !lua_isnil(L, -1);
 	if (!is_made)
@@ -159,18 +159,18 @@ static bool push_made(lua_State *L, const struct mm_generation *g, enum mm_kept 
 	return is_made;
 }
 
-/* [ctx ...] -> [... table] */
+/* [...] -> [... table] */
 static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
 {
 	const struct mm_generation *g = ss->generation;
-	if (push_made(L, g, which))
+	if (push_made(L, ss, which))
 		return 1;
 	lua_newtable(L);
-	mm_vault_push_all(g, L, (int[]){ g->kept_tables[which], g->kept_metatable }, 2);
-	lua_setmetatable(L, -3);
-	lua_pushvalue(L, 1);
-	lua_pushvalue(L, -3);
-	lua_rawset(L, -3);
+	mm_vault_push(g, L, g->kept_metatable);
+	lua_setmetatable(L, -2);
+	mm_vault_push_standing(g, L, g->kept_tables[which]);
+	lua_pushvalue(L, -2);
+	lua_rawseti(L, -2, ss->ctx);
 	lua_pop(L, 1);
 	return 1;
 }

@@ -87,7 +87,7 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 	g->ctx_metatable = g->kept_metatable = g->client_metatable = g->task_metatable = MM_NO_REF;
 	g->macros_metatable = MM_NO_REF;
 	g->handle_metatables = MM_NO_REF;
-	g->ctx_members = g->ctx_now = g->entry = g->host_object = g->cancel_token = g->host_token = MM_NO_REF;
+	g->ctx_members = g->entry = g->host_object = g->cancel_token = g->host_token = MM_NO_REF;
 	g->field_factory = g->feed_kept_body = g->close_file = g->registry_copy = MM_NO_REF;
 	g->begin_identity = g->make_seals = MM_NO_REF;
 	bool is_made = mm_script_files_find(&list, o->paths, why) && mm_load_prepare(g, &list, why)

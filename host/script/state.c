@@ -182,7 +182,7 @@ static void set_search_path(lua_State *L, const struct mm_script_files *list, bo
 	lua_pop(L, 1);
 }
 
-/* [] -> [kept]: ctx.message and ctx.session, each a table by ctx */
+/* [] -> [kept]: ctx.message and ctx.session, each a table by the number of ctx in the vault */
 static void push_kept_tables(lua_State *L, struct mm_generation *g)
 {
 	static const char *const names[] = {    /* ORDER KEPT */
@@ -192,21 +192,21 @@ static void push_kept_tables(lua_State *L, struct mm_generation *g)
 	for (int i = 0; i < MM_KEPT_COUNT; i++) {
 		lua_newtable(L);
 		lua_pushvalue(L, -1);
-		g->kept_tables[i] = mm_vault_put(L);
+		g->kept_tables[i] = mm_vault_stand(L);
 		lua_setfield(L, -2, names[i]);
 	}
 }
 
-/* [] -> [now]: whose ctx runs, and whether it has a message */
+/* [] -> [now]: whose ctx runs, whether it has a message, the number of ctx in the vault */
 static void push_now(lua_State *L, struct mm_generation *g)
 {
 	lua_newtable(L);
-	for (int i = 1; i <= 2; i++) {
+	for (int i = 1; i <= 3; i++) {
 		lua_pushboolean(L, 0);
 		lua_rawseti(L, -2, i);
 	}
 	lua_pushvalue(L, -1);
-	g->ctx_now = mm_vault_put(L);
+	g->ctx_now = mm_vault_stand(L);
 }
 
 /* [metatable members] with the host's __index in the metatable: puts the one of

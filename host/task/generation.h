@@ -128,7 +128,7 @@ struct mm_script {
 	struct mm_profile_script *profile;      /* borrowed until left; NULL: not counted */
 };
 
-/* Tables by ctx that belong to each script. ORDER KEPT */
+/* Tables of a ctx that belong to the scripts. ORDER KEPT */
 enum mm_kept { MM_KEPT_SESSION, MM_KEPT_MESSAGE, MM_KEPT_COUNT };
 
 /* ---- memory (task/memory.h) ---- */
@@ -250,13 +250,16 @@ struct mm_generation {
 
 	void                        (*alarm)(struct mm_timer *);        /* of handlers that wait: script/session.c */
 
+	/* places in the vault (mm_vault_stand()): made with the state, by script/state.h */
+	int                           ctx_now;  /* { ctx of the session that runs, has it a message, ctx's number }:
+	                                         * members.lua */
+	int                           kept_tables[MM_KEPT_COUNT];       /* each is a table by ctx's number */
+
 	/* references: made with the state, by script/state.h */
 	int                           ctx_metatable, kept_metatable, client_metatable, task_metatable;
 	int                           macros_metatable; /* of the table that on_macros gets */
 	int                           handle_metatables;        /* a table of them by number (bind/handle.h) */
 	int                           ctx_members;      /* the table of the members of ctx */
-	int                           ctx_now;  /* { ctx of the session that runs, has it a message }: members.lua */
-	int                           kept_tables[MM_KEPT_COUNT];       /* each is a table by ctx */
 	int                           host_object;
 	int                           cancel_token;     /* the value that a cancelled wait returns to its wrapper */
 	int                           cancel_names[MM_CANCEL_COUNT];    /* ORDER CANCEL: made early,

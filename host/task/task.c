@@ -23,19 +23,20 @@ struct mm_task *mm_task_current(lua_State *L)
 	return mm_generation_of(L)->current;
 }
 
-/* On the vault's own stack, and into a field that exists: allocates nothing. */
+/* On the vault's own stack, and into fields that exist: allocates nothing. */
 void mm_task_show(struct mm_generation *g, struct mm_script_session *ss)
 {
 	g->shown = ss;
 	if (g->vault == NULL)
 		return;
-	lua_rawgeti(g->vault, 1, g->ctx_now);
-	if (ss != NULL && ss->ctx != MM_NO_REF)
+	if (ss != NULL && ss->ctx != MM_NO_REF) {
+		lua_pushinteger(g->vault, ss->ctx);
+		lua_rawseti(g->vault, g->ctx_now, 3);
 		lua_rawgeti(g->vault, 1, ss->ctx);
-	else
+	} else {
 		lua_pushboolean(g->vault, 0);
-	lua_rawseti(g->vault, -2, 1);
-	lua_pop(g->vault, 1);
+	}
+	lua_rawseti(g->vault, g->ctx_now, 1);
 	mm_task_show_message(g, mm_task_has_message(ss));
 }
 
@@ -44,10 +45,8 @@ void mm_task_show_message(struct mm_generation *g, bool is_open)
 	if (g->shows_message == is_open || g->vault == NULL)
 		return;
 	g->shows_message = is_open;
-	lua_rawgeti(g->vault, 1, g->ctx_now);
 	lua_pushboolean(g->vault, is_open);
-	lua_rawseti(g->vault, -2, 2);
-	lua_pop(g->vault, 1);
+	lua_rawseti(g->vault, g->ctx_now, 2);
 }
 
 struct mm_account *mm_task_account(struct mm_generation *g)

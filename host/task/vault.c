@@ -84,21 +84,35 @@ void mm_vault_push_all(const struct mm_generation *g, lua_State *L, const int *r
 	lua_xmove(g->vault, L, count);
 }
 
-void mm_vault_forget(const struct mm_generation *g, int table, int key)
+int mm_vault_stand(lua_State *L)
+{
+	lua_State *vault = mm_generation_of(L)->vault;
+	lua_xmove(L, vault, 1);
+	return lua_gettop(vault);
+}
+
+void mm_vault_push_standing(const struct mm_generation *g, lua_State *L, int place)
+{
+	if (g->vault == NULL) {
+		lua_pushnil(L);
+		return;
+	}
+	lua_pushvalue(g->vault, place);
+	lua_xmove(g->vault, L, 1);
+}
+
+void mm_vault_forget(const struct mm_generation *g, int place, int key)
 {
 	lua_State *vault = g->vault;
 	if (vault == NULL)
 		return;
-	lua_rawgeti(vault, 1, table);
-	lua_rawgeti(vault, 1, key);
-	lua_pushvalue(vault, -1);
-	lua_rawget(vault, 2);
-	if (!lua_isnil(vault, -1)) {
-		lua_pop(vault, 1);
-		lua_pushnil(vault);
-		lua_rawset(vault, 2);   /* of a field that exists: allocates nothing */
-	}
-	lua_settop(vault, 1);
+	lua_rawgeti(vault, place, key);
+	bool is_there = !lua_isnil(vault, -1);
+	lua_pop(vault, 1);
+	if (!is_there)
+		return;
+	lua_pushnil(vault);
+	lua_rawseti(vault, place, key);         /* of a field that exists: allocates nothing */
 }
 
 void mm_vault_drop(lua_State *L, int *ref)

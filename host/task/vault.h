@@ -24,12 +24,18 @@ int mm_vault_put(struct lua_State *);
 /* Pushes the value of a number, nil for MM_NO_REF. Never raises if the stack has room for one value. The state is one
  * of the generation's. */
 void mm_vault_push(const struct mm_generation *, struct lua_State *, int ref);
-/* The values of two numbers, for less than two calls cost. Never raises if the stack has room for both. */
+/* The values of some numbers, for less than as many calls cost. Never raises if the stack has room for them. */
 void mm_vault_push_all(const struct mm_generation *, struct lua_State *, const int *refs, int count);
-/* Removes from the table of one number the field whose key is the value of another, if it is there. Never raises. */
-void mm_vault_forget(const struct mm_generation *, int table, int key);
 /* Forgets it and marks the number gone. Never raises. */
 void mm_vault_drop(struct lua_State *, int *ref);
+
+/* A few values are needed at every call or message: they stand on the vault's own stack, so that reaching them takes no
+ * look-up. [value] -> []: keeps it until the end of the state and returns its place there. */
+int mm_vault_stand(struct lua_State *);
+/* As mm_vault_push(). */
+void mm_vault_push_standing(const struct mm_generation *, struct lua_State *, int place);
+/* Removes the field of a number from the table at a place, if it is there. Never raises. */
+void mm_vault_forget(const struct mm_generation *, int place, int key);
 
 /* The generation that a Lua state belongs to, found through the state's allocator (memory.h). */
 struct mm_generation *mm_generation_of(struct lua_State *);

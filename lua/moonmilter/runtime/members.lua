@@ -3,12 +3,15 @@
 -- facts and methods: the names, for moonmilter.runtime.lint.
 local members = { facts = {}, methods = {} }
 
+local new_table = require "table.new"
+local FIELDS = 2 -- that a script's table for a message has room for at once; most have no more
+
 --- Returns the __index of ctx.
----@param kept table<string, table>  by name of the member: a table by ctx; the host clears it
+---@param kept table<string, table>  by name of the member: a table by ctx's number; the host clears it
 ---@param known table<string, any>   every member: methods are functions, a fact is something else
 ---@param fact function              (ctx, name): the value of a fact; raises when there is no such member
 ---@param now table                  [1] is the ctx of the session that runs: another one's is the host's to refuse;
----  [2]: it has a message
+---  [2]: it has a message; [3]: its number
 ---@param guard table                 metatable of ctx.message
 function members.index(kept, known, fact, now, guard)
   local messages = kept.message
@@ -18,14 +21,14 @@ function members.index(kept, known, fact, now, guard)
     members[type(member) == "function" and "methods" or "facts"][name] = true
   end
   return function(ctx, name)
-    local by_ctx = ctx == now[1] and kept[name]
-    local value = by_ctx and by_ctx[ctx] or methods[name]
+    local by_number = ctx == now[1] and kept[name]
+    local value = by_number and by_number[now[3]] or methods[name]
     if value then
       return value
     end
-    if by_ctx == messages and now[2] then
-      value = setmetatable({}, guard)
-      messages[ctx] = value
+    if by_number == messages and now[2] then
+      value = setmetatable(new_table(0, FIELDS), guard)
+      messages[now[3]] = value
       return value
     end
     return fact(ctx, name)
