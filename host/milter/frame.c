@@ -6,6 +6,12 @@
 
 #define LENGTH_SIZE 4u
 
+/* For those who link with them. */
+extern inline void mm_frame_done(struct mm_frame *);
+extern inline size_t mm_frame_size(const struct mm_frame *);
+extern inline bool mm_frame_peek(const struct mm_frame *, size_t, struct mm_packet *);
+extern inline enum mm_frame_next mm_frame_next(struct mm_frame *, struct mm_packet *, struct mm_fault *);
+
 void mm_frame_init(struct mm_frame *f, uint32_t data_max)
 {
 	*f = (struct mm_frame){ .data_max = data_max };
@@ -68,7 +74,7 @@ bool mm_frame_feed(struct mm_frame *f, const void *bytes, size_t n, struct mm_fa
 	return true;
 }
 
-enum mm_frame_next mm_frame_next(struct mm_frame *f, struct mm_packet *out, struct mm_fault *why)
+enum mm_frame_next mm_frame_next_slowly(struct mm_frame *f, struct mm_packet *out, struct mm_fault *why)
 {
 	size_t left = mm_frame_pending(f);
 	if (left < LENGTH_SIZE)
@@ -99,12 +105,6 @@ void mm_frame_current(const struct mm_frame *f, struct mm_packet *out)
 	*out = (struct mm_packet){
 		.letter = p[LENGTH_SIZE], .data = p + LENGTH_SIZE + 1, .size = f->packet_size - LENGTH_SIZE - 1,
 	};
-}
-
-void mm_frame_done(struct mm_frame *f)
-{
-	f->at += f->packet_size;
-	f->packet_size = 0;
 }
 
 void mm_frame_again(struct mm_frame *f)

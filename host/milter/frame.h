@@ -18,6 +18,8 @@ struct mm_packet {
 	size_t         size;            /* bytes in data, may be 0 */
 };
 
+enum mm_frame_next { MM_FRAME_PACKET, MM_FRAME_MORE, MM_FRAME_BAD };
+
 struct mm_frame {
 	struct mm_buffer held;          /* owned: bytes that outlived their feed */
 	const uint8_t   *fresh;         /* borrowed bytes of the last feed; NULL when held is read instead */
@@ -33,12 +35,6 @@ void mm_frame_init(struct mm_frame *, uint32_t data_max);
 void mm_frame_free(struct mm_frame *);
 /* Adds n bytes. False: out of memory. */
 bool mm_frame_feed(struct mm_frame *, const void *bytes, size_t n, struct mm_fault *why);
-enum mm_frame_next { MM_FRAME_PACKET, MM_FRAME_MORE, MM_FRAME_BAD };
-/* The next whole packet, which becomes the current one; MORE when there is none yet, BAD when a length is 0 or too
- * large: then no later byte can be trusted and the caller closes the connection. The length is checked before any
- * memory is allocated for it. Body packets may be one byte over the limit: OpenDKIM's
- * miltertest cuts files at 65536. */
-enum mm_frame_next mm_frame_next(struct mm_frame *, struct mm_packet *out, struct mm_fault *why);
 /* A packet is being handled: mm_frame_next() has returned one, and neither mm_frame_done() nor
  * mm_frame_again() has followed. */
 static inline bool mm_frame_has_packet(const struct mm_frame *f)
@@ -48,7 +44,11 @@ static inline bool mm_frame_has_packet(const struct mm_frame *f)
 /* The packet that mm_frame_next() returned last, wherever its bytes are now. Only while there is one. */
 void mm_frame_current(const struct mm_frame *, struct mm_packet *out);
 /* The current packet, if any, has been handled. */
-void mm_frame_done(struct mm_frame *);
+inline void mm_frame_done(struct mm_frame *f)
+{
+	f->at += f->packet_size;
+	f->packet_size = 0;
+}
 /* mm_frame_next() will return the current packet, if any, once more. */
 void mm_frame_again(struct mm_frame *);
 /* Ends the borrowing of fed bytes. False: out of memory. */
@@ -59,7 +59,7 @@ bool mm_letter_is_in(uint8_t letter, uint32_t letters);
 /* True when a whole packet after the current one has one of the letters; a packet is searched for the
  * same letters only once. */
 bool mm_frame_find(struct mm_frame *, uint32_t letters, uint8_t *found);
-static inline size_t mm_frame_size(const struct mm_frame *f)
+inline size_t mm_frame_size(const struct mm_frame *f)
 {
 	return f->fresh != NULL ? f->fresh_size : f->held.size;
 }
@@ -70,7 +70,7 @@ static inline size_t mm_frame_pending(const struct mm_frame *f)
 }
 /* The packet that begins at this byte, which is not before the current one: true when it has come whole, and its length
  * is good for any letter. It does not become the current one ... */
-static inline bool mm_frame_peek(const struct mm_frame *f, size_t at, struct mm_packet *out)
+inline bool mm_frame_peek(const struct mm_frame *f, size_t at, struct mm_packet *out)
 {
 	size_t left = mm_frame_size(f) - at;
 	if (left < MM_FRAME_HEAD)
@@ -87,6 +87,19 @@ static inline void mm_frame_skip_to(struct mm_frame *f, size_t at, const struct 
 {
 	f->at = at;
 	f->packet_size = MM_FRAME_HEAD + packet->size;
+}
+/* For the inline function below. */
+enum mm_frame_next mm_frame_next_slowly(struct mm_frame *, struct mm_packet *out, struct mm_fault *why);
+/* The next whole packet, which becomes the current one; MORE when there is none yet, BAD when a length is 0 or too
+ * large: then no later byte can be trusted and the caller closes the connection. The length is checked before any
+ * memory is allocated for it. Body packets may be one byte over the limit: OpenDKIM's
+ * miltertest cuts files at 65536. */
+inline enum mm_frame_next mm_frame_next(struct mm_frame *f, struct mm_packet *out, struct mm_fault *why)
+{
+	if (!mm_frame_peek(f, f->at, out))
+		return mm_frame_next_slowly(f, out, why);
+	f->packet_size = MM_FRAME_HEAD + out->size;
+	return MM_FRAME_PACKET;
 }
 /* How many of the n bytes that come next can be fed without any being left over: they complete a packet. Bytes that no
  * packet can begin with are complete in this sense. */
