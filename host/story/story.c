@@ -173,6 +173,16 @@ static bool joins(const struct mm_story *s, enum mm_stage stage)
 /* The stages at which a queue id is looked for, which takes a while; waits and the end do so, too. */
 #define NAMING_STAGES (MM_STAGE_BIT(data) | MM_STAGE_BIT(eom))
 
+/* The text of an item that has room for it. Apart from the function below, whose stack it would enlarge. */
+__attribute__((noinline)) static void mask_address(const struct mm_story *s, struct mm_story_item *item,
+	struct mm_text text)
+{
+	char shown[TEXT_MAX + 8];
+	copy_address(s, shown, item->size + 1, text);
+	item->size = (uint32_t)strlen(shown);
+	memcpy(text_of(item), shown, item->size);
+}
+
 void mm_story_enter(struct mm_story *s, const struct mm_session *session, enum mm_stage stage, struct mm_text text)
 {
 	s->stage = (uint8_t)stage;
@@ -191,11 +201,8 @@ void mm_story_enter(struct mm_story *s, const struct mm_session *session, enum m
 		return;
 	*item = (struct mm_story_item){ .kind = MM_STORY_STAGE, .stage = (uint8_t)stage, .file = MM_STORY_NO_FILE,
 		.at = since(s, mm_clock_ticks()), .count = 1, .size = size };
-	char shown[TEXT_MAX + 8];
 	if (is_address && s->redact >= MM_STORY_REDACT_ADDRESSES) {
-		copy_address(s, shown, size + 1, text);
-		item->size = (uint32_t)strlen(shown);
-		memcpy(text_of(item), shown, item->size);
+		mask_address(s, item, text);
 	} else if (size > 0) {
 		memcpy(text_of(item), text.bytes, size);
 	}

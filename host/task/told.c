@@ -302,10 +302,11 @@ static void add_number(struct words *w, lua_Number number)
 /* "add_header X-Spam yes"; of a field whose value is to be left out, only the name. */
 static struct mm_text describe_edit(lua_State *L, unsigned redact, const char *method, struct words *w)
 {
-	bool masks = redact >= MM_STORY_REDACT_ADDRESSES, is_field = strstr(method, "header") != NULL;
-	int last = lua_gettop(L) < 4 ? lua_gettop(L) : 4;
+	bool hides = redact >= MM_STORY_REDACT_SUBJECT, masks = redact >= MM_STORY_REDACT_ADDRESSES;
+	bool is_field = hides && strstr(method, "header") != NULL;
+	int top = lua_gettop(L), last = strcmp(method, "replace_body") == 0 ? 1 : top < 4 ? top : 4;
 	add(w, method, strlen(method));
-	for (int i = 2; i <= last && strcmp(method, "replace_body") != 0; i++) {
+	for (int i = 2; i <= last; i++) {
 		int type = lua_type(L, i);
 		size_t size = 0;
 		const char *text = type == LUA_TSTRING ? lua_tolstring(L, i, &size) : NULL;
@@ -317,7 +318,7 @@ static struct mm_text describe_edit(lua_State *L, unsigned redact, const char *m
 			continue;
 		}
 		add(w, text, size);
-		bool is_subject = redact >= MM_STORY_REDACT_SUBJECT && size == 7
+		bool is_subject = hides && size == 7
 			&& mm_text_equal_blind((struct mm_text){ text, size }, mm_text_of("subject"));
 		if (is_field && (is_subject || masks))
 			break;
