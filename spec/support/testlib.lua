@@ -70,7 +70,9 @@ function testlib.load(header)
     parts[#parts + 1] = ("typedef int %s;\n"):format(marker(name))
   end
   local declarations = preprocess(table.concat(parts))
-  ffi.cdef((declarations:gsub("static inline[^;{}]*%b{}", ""):gsub("_Static_assert%b();", "")))
+  -- LuaJIT knows "inline", but not before "bool"
+  ffi.cdef((declarations:gsub("static inline[^;{}]*%b{}", ""):gsub("\ninline ([^;{}]*)%b{}", "\n%1;")
+    :gsub("_Static_assert%b();", "")))
   return ffi.load(library_path)
 end
 
