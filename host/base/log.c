@@ -20,7 +20,7 @@ extern inline void mm_log_bare(struct mm_log_line *, const char *, struct mm_tex
 extern inline void mm_log_number(struct mm_log_line *, const char *, long long);
 extern inline void mm_log_seconds(struct mm_log_line *, const char *, double);
 
-#define TAIL_SIZE 64    /* bytes kept free for the end of a cut line */
+#define TAIL_SIZE MM_LOG_TAIL_SIZE
 
 void mm_log_init(struct mm_log *log, int fd)
 {
@@ -151,12 +151,19 @@ static void put_key(struct mm_log_line *l, struct mm_text key)
 	l->size = (size_t)(write_key(l, l->bytes + l->size, key) - l->bytes);
 }
 
-/* A pair whose value needs no escapes, when there is room for all of it; else false. */
+/* Where a value of this size goes that needs no escapes, after its key; NULL: there is no room for all of the pair. */
+static inline char *begin_pair(struct mm_log_line *l, struct mm_text key, size_t value_size)
+{
+	if (l->is_cut || key.size + value_size + sizeof ",\"\":\"\"" > sizeof l->bytes - TAIL_SIZE - l->size)
+		return NULL;
+	return write_key(l, l->bytes + l->size, key);
+}
+
 static inline bool put_pair(struct mm_log_line *l, struct mm_text key, struct mm_text value, bool quotes)
 {
-	if (l->is_cut || key.size + value.size + sizeof ",\"\":\"\"" > sizeof l->bytes - TAIL_SIZE - l->size)
+	char *to = begin_pair(l, key, value.size);
+	if (to == NULL)
 		return false;
-	char *to = write_key(l, l->bytes + l->size, key);
 	if (quotes)
 		*to++ = '"';
 	if (value.size > 0)
@@ -302,10 +309,21 @@ void mm_log_put_bare(struct mm_log_line *l, struct mm_text key, struct mm_text v
 		l->is_cut = true;
 }
 
+static void put_digit(struct mm_log_line *l, struct mm_text key, char digit)
+{
+	char *to = l->is_on ? begin_pair(l, key, 1) : NULL;
+	if (to == NULL) {
+		l->is_cut |= l->is_on;
+		return;
+	}
+	*to = digit;
+	l->size = (size_t)(to + 1 - l->bytes);
+}
+
 void mm_log_put_number(struct mm_log_line *l, struct mm_text key, long long value)
 {
-	if (value >= 0 && value < 10) {
-		mm_log_put_bare(l, key, (struct mm_text){ &"0123456789"[value], 1 });
+	if (value >= 0 && value < 10) {         /* nearly all counts */
+		put_digit(l, key, (char)('0' + value));
 		return;
 	}
 	char text[DIGITS_MAX], *end = text + sizeof text;

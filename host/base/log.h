@@ -15,6 +15,8 @@
 
 #define MM_LOG_LINE_SIZE 4096   /* bytes; PIPE_BUF, so that a pipe accepts a line whole or not at all */
 
+#define MM_LOG_TAIL_SIZE 64     /* bytes of it kept free for the end of a cut line */
+
 #define MM_LOG_KINDS     32     /* kinds of warnings that are told apart at the same time */
 #define MM_LOG_PLACES    33     /* MM_LOG_KINDS, and one for all others */
 #define MM_LOG_PEERS     64     /* MTAs that are told apart, by a hash of their addresses */
@@ -137,8 +139,20 @@ inline void mm_log_string(struct mm_log_line *l, const char *key, const char *va
  * looked at. NULL: the pair is left out. */
 inline void mm_log_word(struct mm_log_line *l, const char *key, const char *value)
 {
-	if (l->is_on && value != NULL)
-		mm_log_put_word(l, (struct mm_text){ key, strlen(key) }, (struct mm_text){ value, strlen(value) });
+	size_t key_size = strlen(key), size = value != NULL ? strlen(value) : 0;
+	if (!l->is_on || value == NULL)
+		return;
+	if (l->is_cut || l->log->is_json
+	    || key_size + size + 2 > MM_LOG_LINE_SIZE - MM_LOG_TAIL_SIZE - l->size) {
+		mm_log_put_word(l, (struct mm_text){ key, key_size }, (struct mm_text){ value, size });
+		return;
+	}
+	char *to = l->bytes + l->size;
+	*to = ' ';
+	memcpy(to + 1, key, key_size);          /* of a size that is known: without a call */
+	to[1 + key_size] = '=';
+	memcpy(to + 2 + key_size, value, size);
+	l->size += key_size + size + 2;
 }
 /* A number or a boolean as text: whole or not at all, without quotes in JSON, too. */
 inline void mm_log_bare(struct mm_log_line *l, const char *key, struct mm_text value)

@@ -303,9 +303,10 @@ static void add_number(struct words *w, lua_Number number)
 static struct mm_text describe_edit(lua_State *L, unsigned redact, const char *method, struct words *w)
 {
 	bool hides = redact >= MM_STORY_REDACT_SUBJECT, masks = redact >= MM_STORY_REDACT_ADDRESSES;
-	bool is_field = hides && strstr(method, "header") != NULL;
+	size_t size_of_method = strlen(method);
+	bool is_field = size_of_method > 6 && memcmp(method + size_of_method - 6, "header", 6) == 0;
 	int top = lua_gettop(L), last = strcmp(method, "replace_body") == 0 ? 1 : top < 4 ? top : 4;
-	add(w, method, strlen(method));
+	add(w, method, size_of_method);
 	for (int i = 2; i <= last; i++) {
 		int type = lua_type(L, i);
 		size_t size = 0;
