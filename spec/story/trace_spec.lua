@@ -36,7 +36,7 @@ local function trace(h, workers, ...)
   local self = { child = child }
   function self.text() return child:text() end
   function self.wait(pattern, count)
-    return assert(process.wait_until(15, function()
+    return assert(process.wait_until(30, function()
       return select(2, child:text():gsub(pattern, "")) >= (count or 1)
     end, ("%d of %q in\n%s"):format(count or 1, pattern, child:text())))
   end
