@@ -155,7 +155,7 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	}
 	ss->body_marked_by = ss->body_replaced_by;
 	if (!begin_work(ss)) {
-		mm_failure_decide(ss, "out of memory for the edits of this message", out);
+		mm_failure_decide(ss, "out of memory for the handlers of this event", out);
 		mm_handlers_end(ss);
 		return MM_DECIDED;
 	}
