@@ -92,7 +92,7 @@ static bool decode_address(const struct mm_packet *p, struct mm_command *c, stru
 	return true;
 }
 
-static bool decode_field(const struct mm_packet *p, struct mm_command *c, struct mm_fault *why)
+static inline bool decode_field(const struct mm_packet *p, struct mm_command *c, struct mm_fault *why)
 {
 	struct mm_cursor cursor = mm_cursor_over(p->data, p->size);
 	c->text = mm_cursor_text(&cursor);

@@ -47,15 +47,14 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 	return true;
 }
 
-/* The handler of the script at script_at. */
-static inline int handler_of(struct mm_script_session *ss)
+/* The handler that the script at script_at has for a stage, that of the event. */
+static inline int handler_for(struct mm_script_session *ss, enum mm_stage stage)
 {
 	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
-	const struct mm_event *event = ss->event;
-	ss->called_line = h->lines[event->stage];
-	if (event->stage != MM_STAGE_header || h->fields == NULL)
-		return h->by_stage[event->stage];
-	struct mm_text name = event->command->text;
+	ss->called_line = h->lines[stage];
+	if (stage != MM_STAGE_header || h->fields == NULL)
+		return h->by_stage[stage];
+	struct mm_text name = ss->event->command->text;
 	for (unsigned i = 0; i < h->field_count; i++)
 		if (h->fields[i].size == name.size
 		    && mm_text_equal_blind(name, (struct mm_text){ h->fields[i].name, name.size })) {
@@ -63,6 +62,11 @@ static inline int handler_of(struct mm_script_session *ss)
 			return h->fields[i].ref;
 		}
 	return MM_NO_REF;
+}
+
+static int handler_of(struct mm_script_session *ss)
+{
+	return handler_for(ss, ss->stage);
 }
 
 static bool takes_part(const struct mm_script_session *ss, unsigned at)
@@ -247,7 +251,7 @@ static inline int next_handler(struct mm_script_session *ss, uint64_t scripts)
 	int ref = MM_NO_REF;
 	for (; scripts != 0 && ref == MM_NO_REF; scripts &= scripts - 1) {
 		ss->script_at = (unsigned)__builtin_ctzll(scripts);
-		ref = handler_of(ss);
+		ref = handler_for(ss, MM_STAGE_header);
 	}
 	return ref;
 }

@@ -147,13 +147,6 @@ void mm_memory_end(struct mm_generation *g, bool before)
 	g->memory.is_enforced = before;
 }
 
-bool mm_memory_is_settled(const struct mm_generation *g)
-{
-	const struct mm_memory *m = &g->memory;
-	return m->allocate == NULL
-		|| (!m->was_refused && (m->worker->used <= m->soft || m->worker->used <= m->collect_at));
-}
-
 void mm_memory_settle(struct mm_task *t)
 {
 	if (mm_memory_is_settled(t->generation) || t->generation->memory.is_enforced)

@@ -37,6 +37,11 @@ void mm_memory_end(struct mm_generation *, bool before);
  * had is still reachable. */
 void mm_memory_settle(struct mm_task *);
 /* Has it nothing to do? */
-bool mm_memory_is_settled(const struct mm_generation *);
+static inline bool mm_memory_is_settled(const struct mm_generation *g)
+{
+	const struct mm_memory *m = &g->memory;
+	return m->allocate == NULL
+		|| (!m->was_refused && (m->worker->used <= m->soft || m->worker->used <= m->collect_at));
+}
 
 #endif
