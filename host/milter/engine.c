@@ -830,7 +830,7 @@ static bool note_mail(struct mm_engine *e, struct mm_fault *why)
 	return mm_message_set_sender(e->session.message, c->text, c->strings) || out_of_memory(why);
 }
 
-static bool note_header(struct mm_engine *e, struct mm_fault *why)
+static inline bool note_header(struct mm_engine *e, struct mm_fault *why)
 {
 	const struct mm_command *c = &e->now->command;
 	e->when = MM_WHEN_HEADERS;

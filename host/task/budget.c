@@ -344,15 +344,18 @@ struct mm_task *mm_budget_begin(struct mm_task *t)
 	return before;
 }
 
-bool mm_budget_lets_go_on(const struct mm_task *t)
+bool mm_budget_next(const struct mm_task *t)
 {
-	return !budget.is_open
-		|| (!budget.is_struck && !budget.is_over && !budget.has_place && budget.running == t);
+	if (!budget.is_open)
+		return true;
+	if (budget.is_struck || budget.is_over || budget.has_place || budget.running != t)
+		return false;
+	budget.sequence++;
+	return true;
 }
 
-void mm_budget_again(const struct mm_task *t)
+void mm_budget_next_event(const struct mm_task *t)
 {
-	budget.sequence++;
 	budget.at_work = t->session->facts->event_digest;
 }
 

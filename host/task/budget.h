@@ -60,8 +60,10 @@ struct mm_budget_looks mm_budget_looks(void);           /* since mm_budget_sampl
 /* Around every resume; they may nest. */
 struct mm_task *mm_budget_begin(struct mm_task *);      /* returns the task that ran until now, for end */
 void mm_budget_end(struct mm_task *before);
-/* May another slice of the running task begin without leaving Lua? False: this one has been struck or noted. */
-bool mm_budget_lets_go_on(const struct mm_task *);
-void mm_budget_again(const struct mm_task *);           /* it begins */
+/* Another slice of the running task, which goes on without leaving Lua. False: none may begin, because this one has
+ * been struck or noted. */
+bool mm_budget_next(const struct mm_task *);
+/* The slice is one of another event of the session, which has another digest. */
+void mm_budget_next_event(const struct mm_task *);
 
 #endif

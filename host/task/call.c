@@ -164,14 +164,26 @@ static struct slice begin_slice(struct mm_profile_row *row)
 	return (struct slice){ row, row != NULL && row->measures > 0 ? mm_clock_cpu() : 0, mm_clock_ticks() };
 }
 
-static inline void tell_slice(struct mm_task *t, const struct slice *s, bool waits, uint64_t ended)
+/* A short call without a wait, in a message that has no story and that nobody watches: most are. False: nothing is told
+ * yet. */
+static inline bool tell_plain_slice(const struct mm_task *t, const struct slice *s, uint64_t ended)
 {
 	const struct mm_session *facts = t->session != NULL ? t->session->facts : NULL;
+	if (facts == NULL || facts->message == NULL || facts->story != NULL || facts->traced != 0 || s->row == NULL
+	    || s->cpu != 0 || t->began_at != 0 || ended < s->began
+	    || !mm_profile_ran_shortly(t->generation->settings.profile, s->row, ended - s->began))
+		return false;
+	facts->message->busy += ended - s->began;
+	return true;
+}
+
+static void tell_slice(struct mm_task *t, const struct slice *s, bool waits, uint64_t ended)
+{
 	if (s->row != NULL)
 		count_slice(t, s->row, waits, s->cpu, s->began, ended);
-	if (facts != NULL && facts->story != NULL)
+	if (t->session != NULL && t->session->facts->story != NULL)
 		mm_told_slice(t, s->began, ended);
-	if (facts != NULL && facts->traced != 0)
+	if (t->session != NULL && t->session->facts->traced != 0)
 		mm_told_traced_slice(t, s->began, ended, waits);
 }
 
@@ -209,7 +221,7 @@ static enum mm_run resume(struct mm_task *t, int argument_count, struct mm_pushi
 	if (before != NULL && g->shown != before->session)
 		mm_task_show(g, before->session);
 	enum mm_run run = outcome(t, status, why);
-	if (!p->is_told)
+	if (!p->is_told && (run == MM_RUN_WAITING || !tell_plain_slice(t, &p->slice, ended)))
 		tell_slice(t, &p->slice, run == MM_RUN_WAITING, ended);
 	mm_memory_settle(t);
 	return run;
@@ -237,7 +249,7 @@ int mm_call_push(lua_State *co)
 static bool may_walk_on(const struct mm_task *t)
 {
 	return !t->is_waiting && !t->is_cancelled && t->limits == NULL && t->began_at == 0
-		&& mm_memory_is_settled(t->generation) && mm_budget_lets_go_on(t);
+		&& mm_memory_is_settled(t->generation) && mm_budget_next(t);
 }
 
 /* A script that has found one of these functions may call it in a handler: that cuts its own call short. */
@@ -247,12 +259,15 @@ static bool goes_further(struct mm_generation *g)
 	struct mm_task *t = g->current;
 	if (p == NULL || p->further == NULL || p->is_told || t == NULL)
 		return false;
-	tell_slice(t, &p->slice, false, mm_clock_ticks());
+	uint64_t ended = mm_clock_ticks();
+	if (!tell_plain_slice(t, &p->slice, ended))
+		tell_slice(t, &p->slice, false, ended);
 	p->is_told = true;
 	unsigned script_at = t->session->script_at;
 	if (!may_walk_on(t) || !p->further(p->self, &g->walked))
 		return false;
-	mm_budget_again(t);
+	if (t->session->facts->seed != 0)
+		mm_budget_next_event(t);
 	p->is_told = false;
 	p->slice = begin_slice(t->session->script_at == script_at ? p->slice.row : row_of(t));
 	return true;
