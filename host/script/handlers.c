@@ -47,13 +47,9 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 	return true;
 }
 
-/* The handler that the script at script_at has for a stage, that of the event. */
-static inline int handler_for(struct mm_script_session *ss, enum mm_stage stage)
+/* Not inline: the others would save and restore registers for its loop. */
+__attribute__((noinline)) static int handler_of_field(struct mm_script_session *ss, const struct mm_handlers *h)
 {
-	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
-	ss->called_line = h->lines[stage];
-	if (stage != MM_STAGE_header || h->fields == NULL)
-		return h->by_stage[stage];
 	struct mm_text name = ss->event->command->text;
 	for (unsigned i = 0; i < h->field_count; i++)
 		if (h->fields[i].size == name.size
@@ -62,6 +58,14 @@ static inline int handler_for(struct mm_script_session *ss, enum mm_stage stage)
 			return h->fields[i].ref;
 		}
 	return MM_NO_REF;
+}
+
+/* The handler that the script at script_at has for a stage, that of the event. */
+static inline int handler_for(struct mm_script_session *ss, enum mm_stage stage)
+{
+	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
+	ss->called_line = h->lines[stage];
+	return stage == MM_STAGE_header && h->fields != NULL ? handler_of_field(ss, h) : h->by_stage[stage];
 }
 
 static int handler_of(struct mm_script_session *ss)
