@@ -1224,6 +1224,15 @@ static bool are_field_macros(const struct mm_packet *p)
 		&& (p->size == 1 || p->data[p->size - 1] == '\0');
 }
 
+bool mm_engine_has_further(const struct mm_engine *e, const void *runtime_session)
+{
+	const struct mm_handling *h = e->now;
+	struct mm_packet next;
+	return e->runtime_session == runtime_session && h != NULL && h->may_go_further
+		&& mm_frame_peek(&h->frame, h->frame.at + h->frame.packet_size, &next)
+		&& (next.letter == SMFIC_HEADER || are_field_macros(&next));
+}
+
 /* The next packet when it is a field. Postfix sends macros before each: they are passed over. False: something else
  * comes next, and nothing has changed. */
 static inline bool next_field(struct mm_handling *h, struct mm_packet *packet)

@@ -129,6 +129,8 @@ void mm_engine_decided(struct mm_engine *, struct mm_verdict *);
  * returns from event() with MM_DECIDED. runtime_session: the runtime's own, as the engine calls it; one that another
  * runtime wraps gets false, because that one must see each event. */
 bool mm_engine_further(struct mm_engine *, const void *runtime_session);
+/* Is another field at hand, as far as the next packet says? */
+bool mm_engine_has_further(const struct mm_engine *, const void *runtime_session);
 /* Appends a progress packet when an end-of-message handler waits, and returns whether it did. */
 bool mm_engine_progress(struct mm_engine *);
 

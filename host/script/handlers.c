@@ -319,9 +319,16 @@ static inline bool gets_only_ctx(const struct mm_script_session *ss)
 	return h->seen[ss->stage] < 2 && (h->fields == NULL || ss->stage != MM_STAGE_header);
 }
 
+/* Is there more than one handler to be called? A loop that always ends at once could not be compiled, nor later. */
+static bool goes_far(const struct mm_script_session *ss)
+{
+	uint64_t scripts = ss->generation->plan->stage_scripts[MM_STAGE_header];
+	return (scripts & (scripts - 1)) != 0 || mm_engine_has_further(ss->engine, ss);
+}
+
 static enum mm_run call_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
 {
-	if (ss->ctx != MM_NO_REF && can_walk(ss))
+	if (ss->ctx != MM_NO_REF && can_walk(ss) && goes_far(ss))
 		return mm_call_walk(ss->task, ref, push_arguments, further_handler, ss, why);
 	if (ss->ctx != MM_NO_REF && gets_only_ctx(ss))
 		return mm_call_with_ctx(ss->task, ref, why);
