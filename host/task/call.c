@@ -164,16 +164,17 @@ static struct slice begin_slice(struct mm_profile_row *row)
 	return (struct slice){ row, row != NULL && row->measures > 0 ? mm_clock_cpu() : 0, mm_clock_ticks() };
 }
 
-/* A short call without a wait, in a message that has no story and that nobody watches: most are. False: nothing is told
- * yet. */
+/* A short call without a wait, in a message that nobody watches: most are. False: nothing is told yet. */
 static inline bool tell_plain_slice(const struct mm_task *t, const struct slice *s, uint64_t ended)
 {
 	const struct mm_session *facts = t->session != NULL ? t->session->facts : NULL;
-	if (facts == NULL || facts->message == NULL || facts->story != NULL || facts->traced != 0 || s->row == NULL
-	    || s->cpu != 0 || t->began_at != 0 || ended < s->began
+	if (facts == NULL || facts->message == NULL || facts->traced != 0 || s->row == NULL || s->cpu != 0
+	    || t->began_at != 0 || ended < s->began
 	    || !mm_profile_ran_shortly(t->generation->settings.profile, s->row, ended - s->began))
 		return false;
 	facts->message->busy += ended - s->began;
+	if (facts->story != NULL)
+		mm_told_slice(t, s->began, ended);
 	return true;
 }
 
