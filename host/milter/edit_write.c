@@ -33,18 +33,27 @@ static void write_envelope(struct mm_message *m, struct mm_buffer *out)
 	}
 }
 
-static bool same_name(const struct mm_message *m, const struct mm_field *a, const struct mm_field *b)
+static bool has_name(const struct mm_message *m, const struct mm_field *f, struct mm_text name)
 {
-	return mm_text_equal_blind(mm_message_text(m, a->name), mm_message_text(m, b->name));
+	return f->name.size == name.size && mm_text_equal_blind(mm_message_text(m, f->name), name);
 }
 
 /* The number of a received field within its name, from 1: deleted ones count, added ones do not. */
 static uint32_t wire_index(const struct mm_message *m, uint32_t index)
 {
+	struct mm_text name = mm_message_text(m, m->fields[index].name);
 	uint32_t nth = 1;
 	for (uint32_t i = 0; i < index; i++)
-		nth += m->fields[i].is_received && same_name(m, &m->fields[i], &m->fields[index]);
+		nth += m->fields[i].is_received && has_name(m, &m->fields[i], name);
 	return nth;
+}
+
+static bool has_changes(const struct mm_message *m)
+{
+	for (uint32_t i = 0; i < m->field_count; i++)
+		if (m->fields[i].is_changed || m->fields[i].is_deleted)
+			return true;
+	return false;
 }
 
 /* Changes first, then deletions from the last field up: this way no deletion moves an index that is still to be sent.
@@ -57,6 +66,8 @@ static void write_changes(struct mm_message *m, bool space, struct mm_buffer *ou
 		mm_reply_indexed_header(out, SMFIR_CHGHEADER, e->nth, mm_message_text(m, e->name),
 			mm_message_text(m, e->value), space);
 	}
+	if (!has_changes(m))
+		return;
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *f = &m->fields[i];
 		if (f->is_changed && !f->is_deleted)
@@ -104,7 +115,7 @@ static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind m
 		const struct mm_field *other = &m->fields[i];
 		if (i == index || (!other->is_received && other->asked > f->asked))
 			continue;
-		has_namesake |= same_name(m, other, f);
+		has_namesake |= has_name(m, other, name);
 		if (m->is_header_cut && i < index)      /* it may follow one that is after the unknown fields */
 			is_at_end = f->blind_at == UINT32_MAX || (!other->is_received
 				&& (is_at_end || other->blind_at == UINT32_MAX));
