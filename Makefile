@@ -398,7 +398,8 @@ valgrind: packages-build packages-test
 	@for spec in $(wildcard $(VALGRIND_SPECS)); do \
 		MOONMILTER_BUILD=build/valgrind MOONMILTER_TESTLIB=build/valgrind/test/libmoonmilter_test.so \
 		MOONMILTER=build/valgrind/moonmilter MOONMILTER_LIBRARY=$(abspath build/valgrind/libmoonmilter.so) \
-		LUA_PATH="./?.lua;./lua/?.lua;./lua/?/init.lua;;" MOONMILTER_SEEDS=8 MOONMILTER_ROUNDS=40 \
+		LUA_PATH="./?.lua;./lua/?.lua;./lua/?/init.lua;;" LUA_CPATH="./build/valgrind/lua/?.so;;" \
+		MOONMILTER_SEEDS=8 MOONMILTER_ROUNDS=40 \
 			valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 			luajit -joff /usr/bin/busted --ignore-lua $$spec || exit 1; \
 	done

@@ -5,10 +5,11 @@ local fake_mta = require "spec.support.fake_mta"
 describe("ctx:replace_body", function()
   local function error_of(code, set)
     local mta = fake_mta.start { files = { ["10.lua"] = "function on_eom(ctx)\n" .. code .. "\nend" }, set = set }
-    finally(function() mta:close() end)
     mta:begin()
-    assert.equal("tempfail", mta:message().kind)
-    return mta:log_lines("script_error")[1]
+    local kind, lines = mta:message().kind, mta:log_lines "script_error"
+    mta:close()
+    assert.equal("tempfail", kind)
+    return lines[1]
   end
 
   it("names the script's line when the body is not a string", function()
