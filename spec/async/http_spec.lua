@@ -197,22 +197,25 @@ describe("moonmilter.http", function()
   end)
 
   it("holds the loop for less than 5 ms while a server stalls", function()
-    local longest = tonumber(run [[
-      local longest, before = 0, milter.now()
-      local probe = milter.spawn(function()
-        while true do
-          milter.sleep(0.001)
-          local now = milter.now()
-          longest, before = math.max(longest, now - before - 0.001), now
-        end
-      end)
-      http.get(base .. "/slow?1", { timeout = 0.3 })
-      http.get("http://127.0.0.1:" .. P.full .. "/", { timeout = 0.3 })
-      probe:cancel()
-      return ("%.4f"):format(longest)
-    ]])
-    -- below 5 ms on an idle machine; one that waits stands for 0.3 s
-    assert.is_true(longest < 0.2, "the loop stood for " .. longest .. " s")
+    local longest = math.huge
+    for _ = 1, 3 do -- a busy machine adds to it, so the best round counts
+      longest = math.min(longest, tonumber(run [[
+        local longest, before = 0, milter.now()
+        local probe = milter.spawn(function()
+          while true do
+            milter.sleep(0.001)
+            local now = milter.now()
+            longest, before = math.max(longest, now - before - 0.001), now
+          end
+        end)
+        http.get(base .. "/slow?1", { timeout = 0.3 })
+        http.get("http://127.0.0.1:" .. P.full .. "/", { timeout = 0.3 })
+        probe:cancel()
+        return ("%.4f"):format(longest)
+      ]]))
+    end
+    -- below 5 ms on an idle machine
+    assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s")
   end)
 
   it("ends a request at once when the MTA goes", function()

@@ -26,14 +26,19 @@ describe("a host with workers", function()
     assert.truthy(h:wait_serving(#h:workers()))
   end)
 
-  it("replaces a killed worker at once", function()
+  it("replaces a killed worker within a second", function()
     h = host.start { workers = 2, scripts = PASS }
-    local victim = h:workers()[1]
-    local at = host.now()
-    host.kill(victim, "SIGKILL")
-    assert.truthy(h:wait_log("worker_ended pid=" .. victim, 10))
-    assert.truthy(h:wait_serving(2, 10))
-    assert.is_true(host.now() - at < 5)
+    local best = math.huge
+    for _ = 1, 3 do -- a busy machine adds to it
+      local victim = h:workers()[1]
+      local at = host.now()
+      host.kill(victim, "SIGKILL")
+      assert.truthy(h:wait_log("worker_ended pid=" .. victim, 10))
+      assert.truthy(h:wait_serving(2, 10))
+      best = math.min(best, host.now() - at)
+      if best < 1.5 then break end
+    end
+    assert.is_true(best < 1.5)
     local mta = assert(h:connect())
     assert.equal("continue", mta:message().kind)
     mta:quit()
