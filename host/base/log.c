@@ -453,25 +453,11 @@ static size_t address_size(const char *peer)
 	return port != NULL ? (size_t)(port - peer) : strlen(peer);
 }
 
-/* Eight bytes at a time: each line about a verdict asks for it. */
-static uint64_t hash_of(const char *text, size_t size)
-{
-	uint64_t hash = size, word;
-	for (; size >= sizeof word; text += sizeof word, size -= sizeof word) {
-		memcpy(&word, text, sizeof word);
-		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-		hash ^= hash >> 32;
-	}
-	for (word = 0; size > 0; size--)
-		word = word << 8 | (unsigned char)*text++;
-	hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-	return hash >> 32;
-}
-
 /* MTAs with the same hash share a limit: if each evicted the other, neither would have one. */
 static struct mm_log_peer *peer_of(const struct mm_log_line *l, double now)
 {
-	struct mm_log_peer *p = &l->log->peers[hash_of(l->peer, address_size(l->peer)) % MM_LOG_PEERS];
+	struct mm_text address = { l->peer, address_size(l->peer) };
+	struct mm_log_peer *p = &l->log->peers[mm_text_hash_mixed(address) % MM_LOG_PEERS];
 	double most = l->log->rate * MM_LOG_SAVED;
 	p->left += p->at == 0 ? most : (now - p->at) * l->log->rate;
 	if (p->left > most)

@@ -1,7 +1,5 @@
 #include "base/text.h"
 
-#include <strings.h>
-
 uint64_t mm_text_hash(struct mm_text t)
 {
 	uint64_t h = 14695981039346656037u;
@@ -16,11 +14,6 @@ uint64_t mm_text_hash_mixed(struct mm_text t)
 	h = (h ^ h >> 33) * 0xff51afd7ed558ccdu;
 	h ^= h >> 33;
 	return h != 0 ? h : 1;
-}
-
-bool mm_text_equal_blind(struct mm_text a, struct mm_text b)
-{
-	return a.size == b.size && strncasecmp(a.bytes, b.bytes, a.size) == 0;
 }
 
 void mm_text_make_plain(char *text, unsigned char least)

@@ -2,6 +2,7 @@
  * hold copies, so that a script can neither change a session nor keep one. */
 #include "bind/bind.h"
 #include "task/task.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -20,13 +21,6 @@ static void set_number(lua_State *L, const char *key, double value)
 {
 	lua_pushnumber(L, value);
 	lua_setfield(L, -2, key);
-}
-
-static const char *stage_of(const struct mm_script_session *ss)
-{
-	if (ss->has_event)
-		return mm_stage_name(ss->stage);
-	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
 }
 
 static void push_session(lua_State *L, const struct mm_script_session *ss)
@@ -49,8 +43,8 @@ static void push_session(lua_State *L, const struct mm_script_session *ss)
 		set_number(L, "recipients", m->recipient_count);
 	}
 	set_number(L, "messages", (double)s->message_count);
-	set_string(L, "stage", stage_of(ss));
-	set_string(L, "waits_for", ss->task != NULL && ss->task->is_waiting ? ss->task->wait_name : NULL);
+	set_string(L, "stage", mm_whose_stage(ss));
+	set_string(L, "waits_for", mm_work_waits(ss) ? ss->task->wait_name : NULL);
 	set_number(L, "age", mm_clock_now() - s->began_at);
 	set_number(L, "held", (double)s->account.held);
 }

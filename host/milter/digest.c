@@ -45,7 +45,7 @@ static bool is_of_the_way(struct mm_text name)
 	};
 #undef NAME
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (names[i].size == name.size && mm_text_equal_blind(names[i], name))
+		if (mm_text_equal_blind(names[i], name))
 			return true;
 	return false;
 }

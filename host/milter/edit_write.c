@@ -35,7 +35,7 @@ static void write_envelope(struct mm_message *m, struct mm_buffer *out)
 
 static bool has_name(const struct mm_message *m, const struct mm_field *f, struct mm_text name)
 {
-	return f->name.size == name.size && mm_text_equal_blind(mm_message_text(m, f->name), name);
+	return mm_text_equal_blind(mm_message_text(m, f->name), name);
 }
 
 /* The number of a received field within its name, from 1: deleted ones count, added ones do not. */
@@ -94,7 +94,7 @@ static const struct mm_text hidden[] = { NAME("Received"), NAME("Return-Path"), 
 
 static bool is_one_of(struct mm_text name, const struct mm_text *names)
 {
-	while (names->bytes != NULL && (names->size != name.size || !mm_text_equal_blind(name, *names)))
+	while (names->bytes != NULL && !mm_text_equal_blind(name, *names))
 		names++;
 	return names->bytes != NULL;
 }

@@ -752,7 +752,7 @@ static void end_wait(struct mm_engine *e)
 static bool may_go_further(const struct mm_engine *e, enum mm_stage stage)
 {
 	return stage == MM_STAGE_header && e->now->command.row->letter == SMFIC_HEADER && e->todo_count == 1
-		&& e->now->why != NULL && e->now->why->class == MM_FAULT_NONE && !e->is_ending
+		&& e->now->why != NULL && e->now->why->class == MM_FAULT_NONE
 		&& e->session.message != NULL && e->session.grants.quiet & MM_STAGE_BIT(header)
 		&& e->now->held.kind == MM_VERDICT_continue && e->shortage == 0 && !e->has_mail_macros
 		&& (e->shared->observer == NULL || e->session.traced == 0);

@@ -111,6 +111,14 @@ static void store_stat(struct request *r)
 	end_with(r, say_figures(r, r->store, ""));
 }
 
+/* How `ctl` calls what a milter has: MILTER+NAME, without the first milter's name. */
+static const char *shown_name(const struct request *r, const char *file)
+{
+	const char *first = mm_host_milter_name(r->host);
+	size_t size = strlen(first);
+	return strncmp(file, first, size) == 0 && file[size] == '+' ? file + size + 1 : file;
+}
+
 struct listing {
 	struct request *request;        /* borrowed */
 	unsigned        count;
@@ -122,12 +130,11 @@ static void list_store(void *self, const char *file)
 	struct listing *l = self;
 	struct mm_fault why;
 	char name[2 * MM_STORE_NAME_MAX + 16];
-	const char *plus = strchr(file, '+'), *first = mm_host_milter_name(l->request->host);
+	const char *plus = strchr(file, '+');
 	if (plus == NULL || strncmp(plus + 1, MM_EVENT_STORE, strlen(MM_EVENT_STORE)) == 0
 	    || l->count++ >= STORES_MAX)
 		return;
-	bool is_of_first = strlen(first) == (size_t)(plus - file) && memcmp(first, file, strlen(first)) == 0;
-	snprintf(name, sizeof name, "store=%s ", is_of_first ? plus + 1 : file);
+	snprintf(name, sizeof name, "store=%s ", shown_name(l->request, file));
 	struct mm_store *store = mm_host_open_store(l->request->host, file, &why);
 	enum mm_store_result result = store != NULL ? say_figures(l->request, store, name) : MM_STORE_BROKEN;
 	if (result != MM_STORE_DONE)
@@ -315,12 +322,14 @@ static int by_name(const void *a, const void *b)
 
 static void say_limits(struct request *r, const char *milter, struct limits *l)
 {
-	bool is_first = strcmp(milter, mm_host_milter_name(r->host)) == 0;
+	char file[MM_STORE_NAME_MAX + MM_BUCKET_KEY_MAX + 2];
 	qsort(l->items, l->count, sizeof *l->items, by_name);
-	for (unsigned i = 0; i < l->count; i++)
-		mm_control_client_say(r->client, "limit=%s%s%s shared=%s keys=%lu crossed=%lu", is_first ? "" : milter,
-			is_first ? "" : "+", l->items[i].name, l->items[i].is_of_hosts ? "hosts" : "host",
-			l->items[i].keys, l->items[i].crossed);
+	for (unsigned i = 0; i < l->count; i++) {
+		const struct listed_limit *limit = &l->items[i];
+		snprintf(file, sizeof file, "%s+%s", milter, limit->name);
+		mm_control_client_say(r->client, "limit=%s shared=%s keys=%lu crossed=%lu", shown_name(r, file),
+			limit->is_of_hosts ? "hosts" : "host", limit->keys, limit->crossed);
+	}
 	if (l->has_more)
 		mm_control_client_say(r->client, "more than %u limits of milter %s: the others are not listed",
 			LIMITS_MAX, milter);

@@ -52,8 +52,7 @@ __attribute__((noinline)) static int handler_of_field(struct mm_script_session *
 {
 	struct mm_text name = ss->event->command->text;
 	for (unsigned i = 0; i < h->field_count; i++)
-		if (h->fields[i].size == name.size
-		    && mm_text_equal_blind(name, (struct mm_text){ h->fields[i].name, name.size })) {
+		if (mm_text_equal_blind(name, (struct mm_text){ h->fields[i].name, h->fields[i].size })) {
 			ss->called_line = h->fields[i].line;
 			return h->fields[i].ref;
 		}

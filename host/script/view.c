@@ -146,18 +146,6 @@ static void add_wait(char *line, size_t size, const struct mm_task *t)
 	add_fact(line, size, "waiting", number);
 }
 
-static bool is_waiting(const struct mm_script_session *ss)
-{
-	return ss->task != NULL && ss->task->is_waiting;
-}
-
-static const char *stage_of(const struct mm_script_session *ss)
-{
-	if (ss->has_event)
-		return mm_stage_name(ss->stage);
-	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
-}
-
 static void list_session(const struct mm_script_session *ss, struct mm_say say)
 {
 	char line[1024], number[32];
@@ -172,12 +160,12 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 	add_fact(line, sizeof line, "address", facts->client_address);
 	snprintf(number, sizeof number, "%.*s", (int)(queue_id.size < 24 ? queue_id.size : 24), queue_id.bytes);
 	add_fact(line, sizeof line, "queue_id", number);
-	add_fact(line, sizeof line, "stage", stage_of(ss));
+	add_fact(line, sizeof line, "stage", mm_whose_stage(ss));
 	snprintf(number, sizeof number, "%.1f", now - ss->began_at);
 	add_fact(line, sizeof line, "age", number);
 	snprintf(number, sizeof number, "%zu", facts->account.held);
 	add_fact(line, sizeof line, "held", number);
-	if (is_waiting(ss)) {
+	if (mm_work_waits(ss)) {
 		add_fact(line, sizeof line, "script", whose.script->name);
 		add_fact(line, sizeof line, "waits_for", ss->task->wait_name);
 		add_wait(line, sizeof line, ss->task);
@@ -208,7 +196,7 @@ void mm_generation_list_sessions(const struct mm_generation *g, struct mm_say sa
 {
 	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next) {
 		list_session(ss, say);
-		if (is_waiting(ss) && ss->task->co != NULL)
+		if (mm_work_waits(ss) && ss->task->co != NULL)
 			say_place(ss->task->co, "    ", mm_stage_handler(ss->stage), say);
 		list_tasks(&ss->message_tasks, say);
 		list_tasks(&ss->client_tasks, say);

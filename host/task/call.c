@@ -106,8 +106,6 @@ static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool wait
 		ended = began;
 	if (t->session != NULL && t->session->facts->message != NULL)
 		t->session->facts->message->busy += ended - began;
-	if (!waits && t->began_at == 0 && cpu == 0 && mm_profile_ran_shortly(p, row, ended - began))
-		return;
 	mm_profile_ran(p, row, ended - began);
 	if (mm_profile_is_longest(p, ended - began))
 		note_longest(t, p, row, ended - began);

@@ -18,6 +18,11 @@ static inline struct mm_at_work *mm_work_of(const struct mm_script_session *ss)
 {
 	return MM_OWNER_OF(ss->task, struct mm_at_work, task);
 }
+/* Does a handler of it wait? */
+static inline bool mm_work_waits(const struct mm_script_session *ss)
+{
+	return ss->task != NULL && ss->task->is_waiting;
+}
 /* Takes it back, with the task's coroutine. The session has none: nothing happens. */
 void mm_work_end(struct mm_script_session *);
 /* Frees the pool. */

@@ -319,8 +319,7 @@ static struct mm_text describe_edit(lua_State *L, unsigned redact, const char *m
 			continue;
 		}
 		add(w, text, size);
-		bool is_subject = hides && size == 7
-			&& mm_text_equal_blind((struct mm_text){ text, size }, mm_text_of("subject"));
+		bool is_subject = hides && mm_text_equal_blind((struct mm_text){ text, size }, mm_text_of("subject"));
 		if (is_field && (is_subject || masks))
 			break;
 	}

@@ -7,6 +7,13 @@ const char *mm_whose_handler(const struct mm_whose *w)
 	return w->work == MM_WHOSE_LOAD ? "load" : "task";
 }
 
+const char *mm_whose_stage(const struct mm_script_session *ss)
+{
+	if (ss->has_event)
+		return mm_stage_name(ss->stage);
+	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
+}
+
 const char *mm_whose_path(const struct mm_whose *w)
 {
 	return w->script != NULL ? w->script->path : w->path;

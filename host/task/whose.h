@@ -46,6 +46,9 @@ static inline struct mm_whose mm_whose_of(const struct mm_task *t)
 
 /* "on_eom", "load", "task". Static. */
 const char *mm_whose_handler(const struct mm_whose *);
+/* What a session is at, as lists of sessions say: the stage of its event; without one "negotiate", "message" or "idle".
+ * Static. */
+const char *mm_whose_stage(const struct mm_script_session *);
 /* Path of the script, or of the file that is being loaded; NULL: not known. */
 const char *mm_whose_path(const struct mm_whose *);
 /* Its file name without ".lua", as log lines of scripts have it; size 0: not known. BORROWED as the path. */
