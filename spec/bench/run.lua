@@ -34,7 +34,8 @@ local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 --- beside: the workload that does the same without; both are measured in turns. trace: words for a `ctl trace` that
 --- runs meanwhile. redis: the script asks a server on this machine. Their own CPU is not counted; only moonmilter takes
 --- part. history: with a history. more: another option of run, {script} is the script's path.
---- others: the scripting languages take part. log: moonmilter's log level, else "warn" as the others log nothing.
+--- others: the scripting languages take part; only_responder: nobody else does. log: moonmilter's log level, else
+--- "warn" as the others log nothing.
 --- targets: largest ratio of CPU to that of the named subject (docs/PERFORMANCE.md).
 local WORKLOADS = {
   { name = "rcpt and eom only", script = "rcpt_eom", work = "rcpt_eom", steps = STEPS_RCPT_EOM, others = true,
@@ -63,6 +64,12 @@ local WORKLOADS = {
     load = "--edits 1 --connections 50", targets = { libmilter = 1 / 5, responder = 1.6 } },
   { name = "every handler, 500 connections", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
     load = "--edits 1 --connections 500", targets = {} },
+  -- At a rate that both keep up with. Asked for all they can do, the fast meet an MTA that is busy, the slow one that sleeps.
+  { name = "every handler, 50 connections, 10,000 a second", script = "every_handler", work = "every_handler",
+    steps = STEPS_EVERY, load = "--edits 1 --connections 50 --rate 10000", only_responder = true, targets = {} },
+  { name = "every handler, 500 connections, 10,000 a second", script = "every_handler", work = "every_handler",
+    steps = STEPS_EVERY, load = "--edits 1 --connections 500 --rate 10000", only_responder = true,
+    targets = { responder = 1.5 } },
   { name = "every handler, 1 connection", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
     load = "--edits 1 --connections 1", targets = {} },
   { name = "every handler, NR_* not offered", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
@@ -225,6 +232,7 @@ end
 
 local function takes_part(name, workload)
   if not workload.work then return false end
+  if workload.only_responder then return name == "responder" end
   if name == "libmilter NR_HDR" then return workload.quiet end
   if name == "moonmilter in C" then return not workload.beside and not workload.log and not workload.no_responder end
   if name == "pymilter" or name == "PMilter" then return workload.others and not options.quick end
