@@ -99,47 +99,74 @@ static bool is_one_of(struct mm_text name, const struct mm_text *names)
 	return names->bytes != NULL;
 }
 
-/* Writes one added field. Fields asked for earlier are already at the MTA, later ones are not. */
-static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
+/* Fields asked for earlier are already at the MTA, later ones are not. */
+static bool is_at_mta(const struct mm_field *other, const struct mm_field *f)
 {
-	struct mm_field *f = &m->fields[index];
-	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
+	return other != f && (other->is_received || other->asked <= f->asked);
+}
+
+static bool has_namesake(const struct mm_message *m, const struct mm_field *f, struct mm_text name)
+{
+	for (const struct mm_field *other = m->fields, *end = other + m->field_count; other < end; other++)
+		if (other->name.size == name.size && is_at_mta(other, f) && has_name(m, other, name))
+			return true;
+	return false;
+}
+
+/* Does it come after all fields, those included that we do not know? */
+static bool is_last(const struct mm_message *m, const struct mm_field *f)
+{
+	if (f < m->fields + m->edits.hidden_at)
+		return false;
+	for (const struct mm_field *other = f + 1, *end = m->fields + m->field_count; other < end; other++)
+		if (is_at_mta(other, f))
+			return false;
+	return true;
+}
+
+/* The same of a header that was cut: it may follow a field that is after the unknown ones. */
+static bool is_after_unknown(const struct mm_message *m, const struct mm_field *f)
+{
+	bool is_after = f->blind_at == UINT32_MAX;
+	for (const struct mm_field *other = m->fields; m->is_header_cut && other < f; other++)
+		if (is_at_mta(other, f))
+			is_after = f->blind_at == UINT32_MAX || (!other->is_received
+				&& (is_after || other->blind_at == UINT32_MAX));
+	return is_after;
+}
+
+/* How many fields of the MTA's list it comes after. Sendmail only marks deleted fields, Postfix removes them. */
+static uint32_t position_of(const struct mm_message *m, const struct mm_field *f, enum mm_mta_kind mta)
+{
 	uint32_t before = 0;
-	bool is_last = index >= m->edits.hidden_at, has_namesake = is_one_of(name, hidden);
-	/* We do not know all of the client's fields: one of this name may exist. */
+	for (const struct mm_field *other = m->fields; other < f; other++)
+		before += is_at_mta(other, f) && !other->fills && (!other->is_deleted || mta == MM_MTA_SENDMAIL);
+	bool is_below_hidden = f >= m->fields + m->edits.hidden_at;
+	uint32_t position = m->knows_fields ? before + is_below_hidden : f->blind_at;
+	if (mta == MM_MTA_SENDMAIL && is_below_hidden && position > 0)
+		position += SENDMAIL_OWN_FIELDS;
+	return position;
+}
+
+static void write_added(struct mm_message *m, struct mm_field *f, enum mm_mta_kind mta, bool space,
+	struct mm_buffer *out)
+{
+	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
 	bool knows_all = m->knows_fields && !m->is_header_cut;
-	if (!knows_all && mta == MM_MTA_SENDMAIL)
-		has_namesake |= !is_one_of(name, made_up);
-	bool is_at_end = f->blind_at == UINT32_MAX;
-	for (uint32_t i = 0; i < m->field_count; i++) {
-		const struct mm_field *other = &m->fields[i];
-		if (i == index || (!other->is_received && other->asked > f->asked))
-			continue;
-		has_namesake |= has_name(m, other, name);
-		if (m->is_header_cut && i < index)      /* it may follow one that is after the unknown fields */
-			is_at_end = f->blind_at == UINT32_MAX || (!other->is_received
-				&& (is_at_end || other->blind_at == UINT32_MAX));
-		if (i > index)
-			is_last = false;
-		else if (!other->fills)         /* Sendmail only marks deleted fields, Postfix removes them */
-			before += !other->is_deleted || mta == MM_MTA_SENDMAIL;
-	}
-	if (is_at_end || (is_last && knows_all)) {
-		/* Sendmail puts an added field before the first of its name, Postfix at the end; for both, an insert
-		 * far beyond the end means the end (protocol 3.7). */
-		f->fills = !has_namesake && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);
-		if (!has_namesake)
-			mm_reply_header(out, name, value, space);
-		else
-			mm_reply_indexed_header(out, SMFIR_INSHEADER, MM_INSERT_AT_END, name, value, space);
+	if (!is_after_unknown(m, f) && !(knows_all && is_last(m, f))) {
+		mm_reply_indexed_header(out, SMFIR_INSHEADER, position_of(m, f, mta), name, value, space);
 		return;
 	}
-	uint32_t position = before + (index >= m->edits.hidden_at);
-	if (!m->knows_fields)
-		position = f->blind_at;
-	if (mta == MM_MTA_SENDMAIL && index >= m->edits.hidden_at && position > 0)
-		position += SENDMAIL_OWN_FIELDS;
-	mm_reply_indexed_header(out, SMFIR_INSHEADER, position, name, value, space);
+	/* Sendmail puts an added field before the first of its name, Postfix at the end; for both, an insert far beyond
+	 * the end means the end (protocol 3.7). When we do not know all of the client's fields, one of this name may
+	 * exist. */
+	bool is_alone = !is_one_of(name, hidden) && !has_namesake(m, f, name)
+		&& (knows_all || mta != MM_MTA_SENDMAIL || is_one_of(name, made_up));
+	f->fills = is_alone && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);
+	if (is_alone)
+		mm_reply_header(out, name, value, space);
+	else
+		mm_reply_indexed_header(out, SMFIR_INSHEADER, MM_INSERT_AT_END, name, value, space);
 }
 
 bool mm_edits_have_positions(const struct mm_message *m)
@@ -154,10 +181,13 @@ static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool spa
 {
 	if (m->field_count == m->received_count)
 		return;
+	/* most are at the end */
 	for (uint32_t asked = 1; asked <= m->edits.count; asked++)
-		for (uint32_t i = 0; i < m->field_count; i++)
-			if (!m->fields[i].is_received && m->fields[i].asked == asked)
-				write_added(m, i, mta, space, out);
+		for (uint32_t i = m->field_count; i-- > 0;)
+			if (m->fields[i].asked == asked && !m->fields[i].is_received) {
+				write_added(m, &m->fields[i], mta, space, out);
+				break;
+			}
 }
 
 void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta_kind mta, struct mm_buffer *out)
