@@ -64,7 +64,7 @@ local WORKLOADS = {
     load = "--edits 1 --connections 50", targets = { libmilter = 1 / 5, responder = 1.6 } },
   { name = "every handler, 500 connections", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
     load = "--edits 1 --connections 500", targets = {} },
-  -- At a rate that both keep up with. Asked for all they can do, the fast meet an MTA that is busy, the slow one that sleeps.
+  -- At a rate that both keep up with. At full speed, the fast meet an MTA that is busy, and the slow one that sleeps.
   { name = "every handler, 50 connections, 10,000 a second", script = "every_handler", work = "every_handler",
     steps = STEPS_EVERY, load = "--edits 1 --connections 50 --rate 10000", only_responder = true, targets = {} },
   { name = "every handler, 500 connections, 10,000 a second", script = "every_handler", work = "every_handler",
