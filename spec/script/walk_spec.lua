@@ -210,6 +210,72 @@ describe("fields in one read", function()
     end)
   end
 
+  local function fields(mta, list)
+    mta:mail()
+    mta:rcpt()
+    mta:data()
+    assert.truthy(mta:feed(table.concat(list)))
+    mta:settle()
+    return mta:eoh()
+  end
+
+  -- Lua keeps strings that came before (host/task/interned.h): more names than it has places, and of each length.
+  for how, work in pairs { ["return"] = "", ["raise now and then"] = "if count % 37 == 0 then error 'now' end",
+    ["wait now and then"] = "if count % 37 == 0 then require 'moonmilter'.sleep(0) end",
+    ["cannot be compiled"] = "local fs = {} for i = 1, 2 do fs[i] = function() return i end end" } do
+    it("have each its own name, however many there are, with handlers that " .. how, function()
+      local mta = fake_mta.start { script = ([[
+        local count, wrong = 0, {}
+        function on_header(ctx, name, value)
+          count = count + 1
+          if name ~= value then wrong[#wrong + 1] = name .. "/" .. value end
+          %s
+        end
+        function on_eom(ctx) ctx:add_header("X-Seen", count .. " " .. #wrong .. " " .. tostring(wrong[1])) end]])
+        :format(work) }
+      mta:connect()
+      mta:helo()
+      local random, sent = 1, 0
+      for message = 1, 300 do
+        local list = {}
+        for i = 1, 10 do
+          random = (random * 16807) % 2147483647
+          local name = i <= 5 and ("Name-%d"):format(i) or ("N%d%s"):format(random % 300, ("x"):rep(random % 34))
+          list[i] = field(name, name)
+        end
+        sent = sent + (fields(mta, list).kind == "continue" and 10 or 0)
+        if message % 50 == 0 then
+          fields(mta, { field("Last", "Last") })
+          local count, wrong, first = seen(mta):match "(%d+) (%d+) (.*)$"
+          assert.equal("0 nil", wrong .. " " .. first)
+          assert.truthy(tonumber(count) >= sent)
+        end
+      end
+      mta:close()
+    end)
+  end
+
+  it("are one loop when LuaJIT has compiled their handler", function()
+    local mta = fake_mta.start { script = [[
+      local util, begun, loops = require "jit.util", {}, 0
+      jit.attach(function(what, trace, func)
+        if what == "start" then begun[trace] = func end
+        if what ~= "stop" or util.traceinfo(trace).linktype ~= "loop" then return end
+        local source = util.funcinfo(begun[trace]).source
+        if source and source:find "runtime.entry" then loops = loops + 1 end
+      end, "trace")
+      local count = 0
+      function on_header(ctx, name, value) count = count + #name + #value end
+      function on_eom(ctx) ctx:add_header("X-Seen", loops) end]] }
+    mta:connect()
+    mta:helo()
+    local list = {}
+    for i = 1, 20 do list[i] = field("Name-" .. i, ("v"):rep(i)) end
+    for _ = 1, 300 do fields(mta, list) end
+    assert.truthy(tonumber(seen(mta)) >= 1)
+    mta:close()
+  end)
+
   it("cost a script that calls the host's own functions no more than its own fields", function()
     local mta = send({ script = SEEN:format [[
       local of = {}
