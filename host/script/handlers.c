@@ -278,7 +278,7 @@ static inline bool takes_further_field(struct mm_script_session *ss)
 }
 
 /* As mm_arguments_push() pushes them. */
-static void fill_field(struct mm_script_session *ss, int ref, struct mm_walked *w)
+static void fill_field(const struct mm_script_session *ss, int ref, struct mm_walked *w)
 {
 	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
 	const struct mm_command *c = ss->event->command;
@@ -286,13 +286,12 @@ static void fill_field(struct mm_script_session *ss, int ref, struct mm_walked *
 	*w = (struct mm_walked){
 		.first = c->text.bytes, .first_size = seen >= 2 ? (int32_t)c->text.size : -1,
 		.second = c->value.bytes, .second_size = seen >= MM_ARGUMENTS_ALL ? (int32_t)c->value.size : -1,
-		.called = ref, .place = seen >= 2 ? mm_interned_place(&ss->generation->interned, c->text) : 0,
+		.called = ref,
 	};
 	if (h->fields != NULL) {
 		w->first = c->value.bytes;
 		w->first_size = (int32_t)c->value.size;
 		w->second_size = -1;
-		w->place = 0;
 	}
 }
 

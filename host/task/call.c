@@ -262,7 +262,6 @@ static bool goes_further(struct mm_generation *g)
 	if (!tell_plain_slice(t, &p->slice, ended))
 		tell_slice(t, &p->slice, false, ended);
 	p->is_told = true;
-	mm_interned_made(&g->interned);
 	unsigned script_at = t->session->script_at;
 	if (!may_walk_on(t) || !p->further(p->self, &g->walked))
 		return false;
@@ -303,7 +302,6 @@ int mm_call_further_pushing(lua_State *co)
 	struct mm_generation *g = mm_generation_of(co);
 	const struct mm_walked *w = &g->walked;
 	lua_settop(co, 0);
-	mm_interned_begin(&g->interned);        /* what follows pushes all strings */
 	if (g->current == NULL || g->current->co != co || !goes_further(g))
 		return 0;
 	lua_pushinteger(co, w->called);
@@ -346,7 +344,6 @@ enum mm_run mm_call_walk(struct mm_task *t, int called, void (*push)(lua_State *
 	struct mm_pushing p = { .push = push, .self = self, .further = further };
 	struct mm_generation *g = t->generation;
 	g->walked.called = called;
-	mm_interned_begin(&g->interned);
 	int walk = g->walk_misses < MISSES_MAX ? g->walk : g->walk_plainly;
 	return call(t, (int[]){ walk, called, t->session->ctx }, 3, &p, why);
 }

@@ -14,7 +14,6 @@
 #include "base/holding.h"
 #include "base/log.h"
 #include "milter/engine.h"
-#include "task/interned.h"
 
 struct lua_State;
 struct mm_body_hashes;
@@ -71,7 +70,6 @@ struct mm_walked {
 	const char *first, *second;     /* borrowed until the call begins */
 	int32_t     first_size, second_size;    /* -1: nil */
 	int32_t     called;             /* its reference */
-	int32_t     place;              /* of the first, in the table of strings (interned.h) */
 };
 
 /* What a task needs only while it waits: made before its first wait, gone when its coroutine is given up. */
@@ -233,7 +231,6 @@ struct mm_generation {
 	const struct mm_pushing      *pushing;  /* borrowed: what the call that begins will push (call.c) */
 	struct mm_pushing            *walking;  /* borrowed: of the call that runs */
 	struct mm_walked              walked;   /* what the next call of a walk is called with (call.h) */
-	struct mm_interned            interned; /* strings that walks have made */
 	const void                   *interpreter;      /* borrowed: code that calls mm_call_further() when a walk is
 	                                                 * interpreted */
 	uint32_t                      walk_misses;      /* how much interpreted walks have cost lately (call.c) */

@@ -219,11 +219,10 @@ describe("fields in one read", function()
     return mta:eoh()
   end
 
-  -- Lua keeps strings that came before (host/task/interned.h): more names than it has places, and of each length.
   for how, work in pairs { ["return"] = "", ["raise now and then"] = "if count % 37 == 0 then error 'now' end",
     ["wait now and then"] = "if count % 37 == 0 then require 'moonmilter'.sleep(0) end",
     ["cannot be compiled"] = "local fs = {} for i = 1, 2 do fs[i] = function() return i end end" } do
-    it("have each its own name, however many there are, with handlers that " .. how, function()
+    it("have each its own name, however many there are, in handlers that " .. how, function()
       local mta = fake_mta.start { script = ([[
         local count, wrong = 0, {}
         function on_header(ctx, name, value)

@@ -32,10 +32,9 @@ function entry.walk_by(push, push_further, further, generation, next_call, handl
   -- locals that are never assigned again: LuaJIT compiles them as constants
   local ask = ffi.cast("int (*)(void *)", further)
   local asked = ffi.cast("void *", generation)
-  local walked = ffi.cast([[const struct { const char *first, *second; int32_t first_size, second_size, called, place; }
-    *]], next_call)
+  local walked = ffi.cast("const struct { const char *first, *second; int32_t first_size, second_size, called; } *",
+    next_call)
   local text = ffi.string
-  local made = {} -- strings by their place (host/task/interned.h)
   ask(asked) -- from here it is interpreted: call.c notes what that looks like
 
   local function stop() end
@@ -53,13 +52,7 @@ function entry.walk_by(push, push_further, further, generation, next_call, handl
         called = handlers[ref]
       end
       first, second = nil, nil
-      local place = walked.place
-      if place > 0 then
-        first = made[place]
-      elseif walked.first_size >= 0 then
-        first = text(walked.first, walked.first_size)
-        if place < 0 then made[-place] = first end
-      end
+      if walked.first_size >= 0 then first = text(walked.first, walked.first_size) end
       if walked.second_size >= 0 then second = text(walked.second, walked.second_size) end
     until false
   end
