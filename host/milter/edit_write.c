@@ -113,7 +113,7 @@ static bool has_namesake(const struct mm_message *m, const struct mm_field *f, s
 	return false;
 }
 
-/* Does it come after all fields, those included that we do not know? */
+/* Does it come after all fields that the MTA has of those that we know? What is above the MTA's own does not. */
 static bool is_last(const struct mm_message *m, const struct mm_field *f)
 {
 	if (f < m->fields + m->edits.hidden_at)
@@ -124,7 +124,7 @@ static bool is_last(const struct mm_message *m, const struct mm_field *f)
 	return true;
 }
 
-/* The same of a header that was cut: it may follow a field that is after the unknown ones. */
+/* Does it come after the fields that we do not know? In a header that was cut, also one that follows such a field. */
 static bool is_after_unknown(const struct mm_message *m, const struct mm_field *f)
 {
 	bool is_after = f->blind_at == UINT32_MAX;
