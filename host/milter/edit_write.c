@@ -108,7 +108,7 @@ static bool is_at_mta(const struct mm_field *other, const struct mm_field *f)
 static bool has_namesake(const struct mm_message *m, const struct mm_field *f, struct mm_text name)
 {
 	for (const struct mm_field *other = m->fields, *end = other + m->field_count; other < end; other++)
-		if (other->name.size == name.size && is_at_mta(other, f) && has_name(m, other, name))
+		if (is_at_mta(other, f) && has_name(m, other, name))
 			return true;
 	return false;
 }
