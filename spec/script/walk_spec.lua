@@ -6,16 +6,20 @@ local packet = fake_mta.packet
 
 local function field(name, value) return packet("L", name .. "\0" .. (value or "v") .. "\0") end
 
--- A message up to its header; then these packets in one read.
-local function send(options, packets)
-  local mta = fake_mta.start(options)
-  mta:connect()
-  mta:helo()
+-- The next message up to its header; then these packets in one read.
+local function send_header(mta, packets)
   mta:mail()
   mta:rcpt()
   mta:data()
   assert.truthy(mta:feed(table.concat(packets)))
   mta:settle()
+end
+
+-- The same of a new session's first message.
+local function send(options, packets)
+  local mta = fake_mta.start(options)
+  mta:begin()
+  send_header(mta, packets)
   return mta
 end
 
@@ -190,15 +194,10 @@ describe("fields in one read", function()
           sum = (sum * 31 + name:byte() + #value + #ctx.headers) %% 1000003
         end
         function on_eom(ctx) ctx:add_header("X-Seen", count .. " " .. sum) end]]):format(work) }
-      mta:connect()
-      mta:helo()
+      mta:begin()
       local count, sum = 0, 0
       for _ = 1, 400 do
-        mta:mail()
-        mta:rcpt()
-        mta:data()
-        assert.truthy(mta:feed(table.concat(FIVE)))
-        mta:settle()
+        send_header(mta, FIVE)
         mta:eoh()
         for at, name in ipairs { "A", "B", "C", "D", "E" } do
           count = count + 1
@@ -208,15 +207,6 @@ describe("fields in one read", function()
       end
       mta:close()
     end)
-  end
-
-  local function fields(mta, list)
-    mta:mail()
-    mta:rcpt()
-    mta:data()
-    assert.truthy(mta:feed(table.concat(list)))
-    mta:settle()
-    return mta:eoh()
   end
 
   for how, work in pairs { ["return"] = "", ["raise now and then"] = "if count % 37 == 0 then error 'now' end",
@@ -232,8 +222,7 @@ describe("fields in one read", function()
         end
         function on_eom(ctx) ctx:add_header("X-Seen", count .. " " .. #wrong .. " " .. tostring(wrong[1])) end]])
         :format(work) }
-      mta:connect()
-      mta:helo()
+      mta:begin()
       local random, sent = 1, 0
       for message = 1, 300 do
         local list = {}
@@ -242,9 +231,11 @@ describe("fields in one read", function()
           local name = i <= 5 and ("Name-%d"):format(i) or ("N%d%s"):format(random % 300, ("x"):rep(random % 34))
           list[i] = field(name, name)
         end
-        sent = sent + (fields(mta, list).kind == "continue" and 10 or 0)
+        send_header(mta, list)
+        sent = sent + (mta:eoh().kind == "continue" and 10 or 0)
         if message % 50 == 0 then
-          fields(mta, { field("Last", "Last") })
+          send_header(mta, { field("Last", "Last") })
+          mta:eoh()
           local count, wrong, first = seen(mta):match "(%d+) (%d+) (.*)$"
           assert.equal("0 nil", wrong .. " " .. first)
           assert.truthy(tonumber(count) >= sent)
@@ -266,11 +257,13 @@ describe("fields in one read", function()
       local count = 0
       function on_header(ctx, name, value) count = count + #name + #value end
       function on_eom(ctx) ctx:add_header("X-Seen", loops) end]] }
-    mta:connect()
-    mta:helo()
+    mta:begin()
     local list = {}
     for i = 1, 20 do list[i] = field("Name-" .. i, ("v"):rep(i)) end
-    for _ = 1, 300 do fields(mta, list) end
+    for _ = 1, 300 do
+      send_header(mta, list)
+      mta:eoh()
+    end
     assert.truthy(tonumber(seen(mta)) >= 1)
     mta:close()
   end)
