@@ -32,6 +32,15 @@ local function write_figures(w, fault, sums, strikes, deaths, wrong)
   file:close()
 end
 
+-- Adds the log's lines about workers that died and about the messages that are refused since.
+local function explain(w, wrong)
+  for line in w:log():gmatch "[^\n]+" do
+    if line:find '"event":"poison"' or line:find '"event":"worker_ended".*"signal"' then
+      wrong[#wrong + 1] = "the log says: " .. line
+    end
+  end
+end
+
 local function play(w, fault)
   math.randomseed(7)
   w.options = { kinds = fault.kinds, stages = fault.stages, stay = fault.stay, arguments = fault.arguments,
@@ -60,6 +69,7 @@ local function play(w, fault)
   if fault.counts then counts.audit(sources, { lost = lost, deaths = deaths }, wrong) end
   for _, sentence in ipairs(w.found) do wrong[#wrong + 1] = sentence end
   write_figures(w, fault, sums, strikes, deaths, wrong)
+  if #wrong > 0 then explain(w, wrong) end
   assert.same({}, wrong)
   assert.is_true(sums.messages >= needed, sums.messages .. " messages")
   assert.is_true(w.filter:running())

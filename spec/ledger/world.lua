@@ -13,6 +13,8 @@ local methods = {}
 methods.__index = methods
 
 local CLIENTS = 4
+-- Seconds for which a message is refused that was struck twice by chance: clients give up after GIVE_UP (client.lua).
+local POISON_TIME = 1
 local FILTER = assert(process.read_file "spec/ledger/filter.lua")
 local runs = 0
 
@@ -56,7 +58,7 @@ end
 function methods:serve(options)
   self.control = ("%s/control%d.sock"):format(self.directory, #self.filters) -- a draining filter keeps its own
   local arguments = { "--workers=2", "--control=" .. self.control, "--log_format=json", "--socket_mode=0666",
-    "--cpu_slice=0.3", "--hang_timeout=1.5", "--stage_deadline=5" }
+    "--cpu_slice=0.3", "--hang_timeout=1.5", "--stage_deadline=5", "--poison_time=" .. POISON_TIME }
   for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
   local f = filter.host({ ["10-ledger.lua"] = self:source("start", options.stay) },
     { spec = self.spec, unix = self.path, port = self.port, arguments = arguments, through = options.through })
