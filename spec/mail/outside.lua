@@ -77,7 +77,7 @@ local silent = {
   -- a script's options and values; of a receiver's answer, which http bounds, a few words and a field of 64 bytes
   "event.* event_Sink:* net.receiver.* net.receiver_Web:* net.receiver_File:* net.receiver_Stream:*",
   -- the source of a script, which is trusted
-  "runtime.tokens.* runtime.syntax.* runtime.flow.* runtime.lint.*",
+  "runtime.tokens.* runtime.syntax.* runtime.flow.* runtime.lint.* runtime.remedy.*",
   "runtime.tasks.* runtime.wait.* init.* init.log.* timer.* process.run log.* dns.* body.check_options",
   -- the host hashes; the host searches, within limits of time
   "hash.sha1 hash.sha256 hash.sha512 hash.hmac hash.equal hash.random re.* re_Pattern:* re_Set:*",

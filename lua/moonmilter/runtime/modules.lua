@@ -5,6 +5,7 @@
 -- still loading.
 local core = require "moonmilter.core"
 local lint = require "moonmilter.runtime.lint"
+local remedy = require "moonmilter.runtime.remedy"
 local wait = require "moonmilter.runtime.wait"
 
 local modules = {}
@@ -62,7 +63,10 @@ end
 local function find_loader(name)
   local tried = {}
   for _, search in ipairs(package.loaders) do
-    local loader = search(name)
+    local ok, loader = pcall(search, name)
+    if not ok then
+      error(remedy.of_module(loader), 0)
+    end
     if type(loader) == "function" then
       return loader
     end

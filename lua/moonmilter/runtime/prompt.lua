@@ -2,6 +2,7 @@
 -- waits waits as in a handler. Prints results to standard output and errors to standard error. The host learns from the
 -- verdict how it ended (program/eval.c).
 local map_file = require "moonmilter.maps.file"
+local remedy = require "moonmilter.runtime.remedy"
 local wait = require "moonmilter.runtime.wait"
 
 local prompt = {}
@@ -196,7 +197,7 @@ function prompt.run(ctx, command)
     if name == "line" and why:match "near '<eof>'$" then
       return ctx:tempfail(454, "4.7.0", "moonmilter eval: more")
     end
-    return fail(ctx, why)
+    return fail(ctx, remedy.of(why, code))
   end
   env.ctx = ctx
   return finish(ctx, xpcall(fn, on_error, unpack(arguments)))

@@ -5,6 +5,7 @@ local environment = require "moonmilter.runtime.environment"
 local lint = require "moonmilter.runtime.lint"
 local macros = require "moonmilter.runtime.macros"
 local plan = require "moonmilter.runtime.plan"
+local remedy = require "moonmilter.runtime.remedy"
 local wait = require "moonmilter.runtime.wait"
 
 local script = {}
@@ -248,7 +249,7 @@ function script.load(path, source)
   local name = "@" .. path -- appears in tracebacks
   local main_chunk, err = load(source, name, "t", env)
   if not main_chunk then
-    error(err, 0)
+    error(remedy.of(err, source), 0)
   end
   local text, with_lines = lint.read(source)
   breathe(#source)
