@@ -541,7 +541,7 @@ local function ratio_table(results, host)
   for _, workload in ipairs(WORKLOADS) do
     local result = results[workload.name]
     local mine = result and result[host]
-    if mine then
+    if mine and (result.responder or result.libmilter) then
       local bare, c = result.responder or {}, result.libmilter or {}
       local function promised(key)
         local limit = workload.targets[key]
@@ -573,8 +573,7 @@ local function beside_table(results, host)
   end
   if #rows == 0 then return end
   say ""
-  say("**CPU of a message with what all workers share, or what is watched, as a multiple of the same without** (in brackets what is "
-    .. "promised)")
+  say "**CPU with what workers share, or what is watched, as a multiple of the same without** (in brackets the promise)"
   say ""
   say("| workload | without | %s | libmilter |", host)
   say "|---|---|---:|---:|"
@@ -633,9 +632,9 @@ local function describe_machine()
   local kernel = output_of "uname -sr":match "[^\n]+"
   say("Machine: %s, %s cores, %s; %s; %s.", model, cores, kernel, jit.version,
     options.inet and "TCP over the loopback interface" or "unix sockets")
-  say("Run: %s, %s; medians. Load unless said otherwise: 10 connections, 10 messages each, 1 recipient, 20 headers, "
-    .. "4 KB of body, as Postfix sends them.", os.date "!%Y-%m-%d", rounds() == 1 and "1 round"
-    or rounds() .. " rounds")
+  say("Run: %s, %s; medians. Load unless said otherwise: 10 connections, 10 messages each, 1 recipient, 20",
+    os.date "!%Y-%m-%d", rounds() == 1 and "1 round" or rounds() .. " rounds")
+  say "headers, 4 KB of body, as Postfix sends them."
 end
 
 -- ---- all of it ----
