@@ -1,15 +1,20 @@
 --- Texts on which a parser that goes back takes more than linear time, and the measure that finds it.
 ---
 --- A shape makes a text of some `size` bytes: P repeated, perhaps after a head and before a tail; P repeated, then Q
---- repeated; PQ repeated. Quadratic work shows at a few thousand bytes. The measure is CPU time at a size and at four
---- times that size: linear work takes about 4 times as long, quadratic 16 times. The bound is 9, the best of several
---- runs counts, and a result above the bound must repeat itself, so that a busy machine does not fail a spec.
+--- repeated; PQ repeated. Quadratic work shows at a few thousand bytes. The measure is CPU time at a size and at some
+--- times that size: at four times linear work takes about 4 times as long, quadratic 16 times, and the bound is 9. The
+--- best of several runs counts, and a result above the bound must repeat itself, so that a busy machine does not fail a
+--- spec.
 local shapes = {}
 
-local SIZE, FAST = 2000, 0.005 -- bytes, and seconds that no parser needs for them; one that goes back over all does
-local LONG, LONG_FAST = 8000, 0.03
-local LONGEST, LONGEST_FAST = 144000, 0.2 -- here the rest of the text copied for each byte shows, too
-local FACTOR, BOUND = 4, 9
+local FOUR_TIMES, EIGHT_TIMES = { factor = 4, bound = 9 }, { factor = 8, bound = 22 }
+-- size: bytes; fast: seconds that no parser needs for them, and one that goes back over all does
+local USUAL = { size = 2000, fast = 0.005, growth = FOUR_TIMES }
+local LENGTHS = {
+  long = { size = 8000, fast = 0.03, growth = FOUR_TIMES },
+  -- here the rest of the text copied for each byte shows, too, though little: a small copy is in the cache
+  longest = { size = 144000, fast = 0.1, growth = EIGHT_TIMES },
+}
 local END = 5 -- seconds; no text of these sizes takes that long in one pass, on any machine
 
 -- Bytes that mean something to a parser of mail, HTTP or RESP: the first of them make pairs and meet tails.
@@ -88,11 +93,11 @@ local function best(run, text, limit)
   return least
 end
 
-local function grows_fast(run, text_of, size)
+local function grows_fast(run, text_of, size, growth)
   local small = math.max(best(run, text_of(size), END), 0.001)
-  local large = best(run, text_of(size * FACTOR), END)
-  return large > END or large / small > BOUND, ("%.4f s at %d bytes, %.4f s at four times that"):format(small, size,
-    large)
+  local large = best(run, text_of(size * growth.factor), END)
+  return large > END or large / small > growth.bound, ("%.4f s at %d bytes, %.4f s at %d times that"):format(small,
+    size, large, growth.factor)
 end
 
 --- Does run(text) take linear time for texts of a shape?
@@ -100,23 +105,20 @@ end
 ---@return boolean
 ---@return string|nil times  when it does not
 function shapes.is_linear(run, text_of, length)
-  local size, fast = SIZE, FAST
-  if length then
-    size, fast = length == "long" and LONG or LONGEST, length == "long" and LONG_FAST or LONGEST_FAST
-  end
-  if seconds(run, text_of(size)) < fast then
+  local at = LENGTHS[length] or USUAL
+  if seconds(run, text_of(at.size)) < at.fast then
     return true
   end
   local times
   for _ = 1, 3 do
     local is_fast
-    is_fast, times = grows_fast(run, text_of, size / FACTOR)
+    is_fast, times = grows_fast(run, text_of, at.size / at.growth.factor, at.growth)
     if not is_fast then
       return true
     end
   end
   -- a step is no growth: where memory outgrows a cache, say, the next four times as much takes about four times as long
-  local grows_on = grows_fast(run, text_of, size)
+  local grows_on = grows_fast(run, text_of, at.size, FOUR_TIMES)
   return not grows_on, times
 end
 
