@@ -12,7 +12,7 @@ local FOUR_TIMES, EIGHT_TIMES = { factor = 4, bound = 9 }, { factor = 8, bound =
 local USUAL = { size = 2000, fast = 0.005, growth = FOUR_TIMES }
 local LENGTHS = {
   long = { size = 8000, fast = 0.03, growth = FOUR_TIMES },
-  -- here the rest of the text copied for each byte shows, too, though little: a small copy is in the cache
+  -- long enough to show a copy of the rest for each byte: the copies of a shorter text stay in the cache
   longest = { size = 144000, fast = 0.1, growth = EIGHT_TIMES },
 }
 local END = 5 -- seconds; no text of these sizes takes that long in one pass, on any machine

@@ -1,5 +1,5 @@
---- What to do about a source that does not compile. LuaJIT says where it stopped and what it found there; what people
--- write is often another language's word for what Lua has under another name, or a later Lua's.
+--- What to do about a source that does not compile. LuaJIT says where it stopped and what it found there. That is often
+-- what another language, or a later Lua, writes for something that Lua writes differently.
 local core = require "moonmilter.core"
 
 local remedy = {}
